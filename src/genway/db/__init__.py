@@ -1,0 +1,5 @@
+"""Tables, and the one way to read and write them."""
+
+from genway.db.connection import Database, Write
+
+__all__ = ["Database", "Write"]

@@ -1,0 +1,193 @@
+"""The one way to read and write the database.
+
+All writes of a process go through one thread that commits whatever has gathered in one transaction. So a
+thousand submits a second cost a few dozen disk flushes, and still every `write` returns only after its own
+rows are on disk. Each piece of work runs in a savepoint: one that raises undoes itself alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from genway.errors import Unavailable
+
+T = TypeVar("T")
+Write = Callable[[Connection], T]
+
+log = structlog.get_logger(__name__)
+
+GROUP_LIMIT = 256
+BUSY_SECONDS = 30
+
+
+class Database:
+    """A SQLite file (WAL, `synchronous=FULL`) or a PostgreSQL database.
+
+    `write` and `read` take a function of a connection. The function must do nothing but database work and must
+    be safe to run again: after a deadlock the work of a group is run anew, piece by piece.
+    """
+
+    def __init__(self, url: str, *, group_wait: float = 0.0, readers: int = 4) -> None:
+        self.url = url
+        self.sqlite = url.startswith("sqlite")
+        self._group_wait = group_wait
+        self._engine = _engine(url, immediate=True, size=2)
+        self._read_engine = _engine(url, immediate=False, size=readers)
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="db-read")
+        self._queue: queue.SimpleQueue[tuple[Write[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write_loop, name="db-write", daemon=True)
+        self._closed = False
+        self._writer.start()
+
+    @property
+    def engine(self) -> Engine:
+        """For migrations and tools; everything else uses `write` and `read`."""
+        return self._engine
+
+    async def write(self, work: Write[T]) -> T:
+        """Run `work` in a transaction and return its answer once that is committed.
+
+        What `work` raises is raised here, and its changes are gone. Raises Unavailable if the database cannot commit.
+        """
+        return await asyncio.wrap_future(self._enqueue(work))
+
+    def write_now(self, work: Write[T]) -> T:
+        """`write` for code outside an event loop; waits."""
+        return self._enqueue(work).result()
+
+    async def read(self, work: Write[T]) -> T:
+        """Run `work` on a connection of its own, which sees what is committed."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work)
+
+    def read_now(self, work: Write[T]) -> T:
+        """`read` for code outside an event loop."""
+        with self._read_engine.connect() as connection:
+            return work(connection)
+
+    def close(self) -> None:
+        """Finish what is queued and let go of the database."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._writer.join(BUSY_SECONDS)
+        self._readers.shutdown()
+        self._engine.dispose()
+        self._read_engine.dispose()
+
+    def _enqueue(self, work: Write[T]) -> Future[T]:
+        if self._closed:
+            raise Unavailable("the server is stopping")
+        future: Future[T] = Future()
+        self._queue.put((work, future))
+        return future
+
+    def _write_loop(self) -> None:
+        ended = False
+        while not ended:
+            item = self._queue.get()
+            if item is None:
+                return
+            if self._group_wait:
+                time.sleep(self._group_wait)
+            group = [item]
+            while len(group) < GROUP_LIMIT:
+                try:
+                    more = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    ended = True
+                    break
+                group.append(more)
+            self._run(group)
+
+    def _run(self, group: list[tuple[Write[Any], Future[Any]]]) -> None:
+        try:
+            outcomes = self._commit(group)
+        except Exception as error:
+            if len(group) > 1 and _worth_another_try(error):
+                for item in group:
+                    self._run([item])
+                return
+            log.error("database.commit_failed", error=str(error), works=len(group))
+            for _, future in group:
+                future.set_exception(Unavailable("the database could not commit; nothing was changed"))
+            return
+        for (_, future), (answer, problem) in zip(group, outcomes, strict=True):
+            if problem is not None:
+                future.set_exception(problem)
+            else:
+                future.set_result(answer)
+
+    def _commit(self, group: list[tuple[Write[Any], Future[Any]]]) -> list[tuple[Any, BaseException | None]]:
+        outcomes: list[tuple[Any, BaseException | None]] = []
+        with self._engine.begin() as connection:
+            alone = len(group) == 1
+            for work, _ in group:
+                try:
+                    if alone:
+                        outcomes.append((work(connection), None))
+                    else:
+                        with connection.begin_nested():
+                            outcomes.append((work(connection), None))
+                except DBAPIError as error:
+                    if alone or _worth_another_try(error) or _broken(error):
+                        raise
+                    outcomes.append((None, error))
+                except Exception as error:
+                    outcomes.append((None, error))
+                    if alone:
+                        connection.rollback()
+        return outcomes
+
+
+def _engine(url: str, *, immediate: bool, size: int) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_size=size, max_overflow=2, pool_pre_ping=True)
+    engine = create_engine(
+        url,
+        pool_size=size,
+        max_overflow=4,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA cache_size=-16000")
+        connection.execute("PRAGMA temp_store=MEMORY")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def _worth_another_try(error: BaseException) -> bool:
+    """Whether PostgreSQL chose us as the victim of a deadlock or a serialization conflict."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return isinstance(error, OperationalError) and state in {"40P01", "40001"}
+
+
+def _broken(error: DBAPIError) -> bool:
+    """Whether the connection or the disk is at fault, and not the statement."""
+    return error.connection_invalidated or isinstance(error, OperationalError)
+
+
+def ping(connection: Connection) -> None:
+    """The cheapest statement there is."""
+    connection.execute(text("SELECT 1"))

@@ -1,0 +1,249 @@
+"""The schema, for SQLite and PostgreSQL alike.
+
+Times are Unix seconds (float). Money is an integer of millionths of the account's currency. `mode` is `live` or `test`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(column_0_label)s", "uq": "uq_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"}
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("currency", String, nullable=False),
+    Column("credit_limit", BigInteger),  # how far below zero the balance may go; null: without limit
+    Column("callback_secret", LargeBinary, nullable=False),  # encrypted
+    Column("created_at", Double, nullable=False),
+    Column("disabled_at", Double),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account_id", String, nullable=False, index=True),
+    Column("name", String, nullable=False),
+    Column("hash", String, nullable=False, unique=True),
+    Column("hint", String, nullable=False),  # the last four characters
+    Column("mode", String, nullable=False),
+    Column("admin", Boolean, nullable=False, default=False),
+    Column("budget", BigInteger),  # the most this key may spend; null: without limit
+    Column("held", BigInteger, nullable=False, default=0),
+    Column("spent", BigInteger, nullable=False, default=0),
+    Column("active_tasks", Integer, nullable=False, default=0),
+    Column("requests_per_minute", Integer),
+    Column("concurrent_tasks", Integer),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+)
+
+channels = Table(
+    "channels",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("provider", String, nullable=False),
+    Column("base_url", String, nullable=False, default=""),
+    Column("secret", LargeBinary, nullable=False),  # encrypted
+    Column("models", Text, nullable=False, default="{}"),  # JSON: our name → the vendor's; empty: the provider's own
+    Column("options", Text, nullable=False, default="{}"),  # JSON
+    Column("priority", Integer, nullable=False, default=0),
+    Column("weight", Integer, nullable=False, default=1),
+    Column("concurrency", Integer, nullable=False, default=0),  # 0: without limit
+    Column("timeout", Double, nullable=False, default=60),
+    Column("created_at", Double, nullable=False),
+    Column("disabled_at", Double),
+    Column("version", Integer, nullable=False, default=1),
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("model", String, nullable=False),  # a qualified name, or a pattern: runway/*
+    Column("operation", String, nullable=False, default="*"),
+    Column("unit", String, nullable=False),  # second, call, image, token
+    Column("amount", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("retired_at", Double),
+    Index("ix_prices_current", "retired_at", "model"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("key_id", String, nullable=False),
+    Column("mode", String, nullable=False),
+    Column("dialect", String, nullable=False),  # the wire format that asked, and that renders the task: runway.pro
+    Column("operation", String, nullable=False),  # the operation's kind
+    Column("model", String, nullable=False),
+    Column("request", Text, nullable=False),  # the operation, JSON
+    Column("context", Text, nullable=False, default="{}"),  # JSON: what the dialect needs to render the task again
+    Column("base_url", String, nullable=False, default=""),
+    Column("request_id", String, nullable=False, default=""),
+    Column("callback_url", Text),
+    Column("state", String, nullable=False),
+    Column("progress", Double, nullable=False, default=0),
+    Column("local", Boolean, nullable=False, default=False),  # admitted for the built-in provider
+    Column("channel_id", String),
+    Column("provider", String),
+    Column("vendor_id", String),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("tried", Text, nullable=False, default="[]"),  # JSON: channels that refused
+    Column("vendor_files", Text),  # JSON: what the vendor answered, before it is stored
+    Column("results", Text),  # JSON: what is stored
+    Column("details", Text, nullable=False, default="{}"),  # JSON
+    Column("warnings", Text, nullable=False, default="[]"),  # JSON
+    Column("quote", Text, nullable=False, default="{}"),  # JSON: the lines of the price
+    Column("held", BigInteger, nullable=False, default=0),
+    Column("charged", BigInteger, nullable=False, default=0),
+    Column("error_code", String),
+    Column("error_message", Text),
+    Column("cancel_requested", Boolean, nullable=False, default=False),
+    Column("owner", String),  # the process that works on it
+    Column("lease_until", Double),
+    Column("next_at", Double, nullable=False),
+    Column("deadline_at", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Column("deleted_at", Double),
+)
+Index("ix_tasks_account", tasks.c.account_id, tasks.c.created_at)
+Index(
+    "ix_tasks_open",
+    tasks.c.next_at,
+    sqlite_where=tasks.c.finished_at.is_(None),
+    postgresql_where=tasks.c.finished_at.is_(None),
+)
+
+task_events = Table(
+    "task_events",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("task_id", String, nullable=False, index=True),
+    Column("at", Double, nullable=False),
+    Column("before", String),
+    Column("after", String, nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("key_id", String, primary_key=True),
+    Column("token", String, primary_key=True),
+    Column("fingerprint", String, nullable=False),  # of route, body and callback
+    Column("task_id", String, nullable=False),
+    Column("created_at", Double, nullable=False, index=True),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("account_id", String, nullable=False, index=True),
+    Column("mode", String, nullable=False),
+    Column("kind", String, nullable=False),  # topup, hold, settle, release
+    Column("task_id", String),
+    Column("amount", BigInteger, nullable=False),
+    Column("memo", Text, nullable=False, default=""),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("task_id", "kind"),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("transfer_id", BigInteger, nullable=False, index=True),
+    Column("book", String, nullable=False, index=True),
+    Column("amount", BigInteger, nullable=False),
+)
+
+balances = Table(
+    "balances",
+    metadata,
+    Column("book", String, primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+)
+
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("task_id", String, nullable=False, index=True),
+    Column("account_id", String, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event", String, nullable=False),  # the task's state that it tells
+    Column("state", String, nullable=False),  # waiting, delivered, dead
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("lose", Integer, nullable=False, default=0),  # tries to lose on purpose, for test keys
+    Column("next_at", Double, nullable=False),
+    Column("give_up_at", Double, nullable=False),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    Column("owner", String),
+    Column("lease_until", Double),
+    Column("created_at", Double, nullable=False),
+    Column("delivered_at", Double),
+    UniqueConstraint("task_id", "event"),
+)
+Index(
+    "ix_callbacks_waiting",
+    callbacks.c.next_at,
+    sqlite_where=callbacks.c.state == "waiting",
+    postgresql_where=callbacks.c.state == "waiting",
+)
+
+media = Table(
+    "media",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account_id", String, nullable=False, index=True),
+    Column("task_id", String, index=True),
+    Column("role", String, nullable=False),  # video, image, audio, poster, last_frame, input, upload
+    Column("path", String, nullable=False),  # in the object store
+    Column("content_type", String, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("seconds", Double),
+    Column("created_at", Double, nullable=False),
+    Column("deleted_at", Double),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("filename", String, nullable=False),
+    Column("media_id", String),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+)
