@@ -27,7 +27,7 @@ class Server(Section, frozen=True):
     """host: address to listen on.
     port: port to listen on; 0 takes a free one.
     workers: processes that serve; they share the data folder or the database.
-    public_url: where clients reach this server (`https://gen.example.com`); links start with it. Empty: the address of the request.
+    public_url: where clients reach this server (`https://gen.example.com`), which links start with. Empty: as requested.
     max_body_bytes: the largest JSON body taken.
     max_upload_bytes: the largest uploaded file taken.
     body_seconds: how long a request's body may take to arrive in full.
@@ -154,7 +154,7 @@ class Log(Section, frozen=True):
 
 
 class Security(Section, frozen=True):
-    """secret_key: what keys are hashed and credentials encrypted with, 32 bytes or more. Empty: made once and kept in the data folder.
+    """secret_key: what keys are hashed and credentials encrypted with, 32 bytes or more. Empty: made once, in the data folder.
     bootstrap_key: a key that is made valid at start: admin, live, without limit.
     """
 

@@ -106,12 +106,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
 
     def media(self) -> tuple[MediaRef, ...]:
         """Every file this refers to."""
-        return tuple(
-            ref
-            for name in self.__struct_fields__
-            for ref in (value if isinstance(value := getattr(self, name), tuple) else (value,))
-            if isinstance(ref, MediaRef)
-        )
+        values = [getattr(self, name) for name in self.__struct_fields__]
+        flat = [item for value in values for item in (value if isinstance(value, tuple) else (value,))]
+        return tuple(item for item in flat if isinstance(item, MediaRef))
 
 
 class VideoRequest(Operation, frozen=True, kw_only=True, tag="video"):

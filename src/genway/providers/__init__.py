@@ -19,7 +19,7 @@ def discover() -> dict[str, type[Provider]]:
     for module in pkgutil.iter_modules(__path__):
         loaded = importlib.import_module(f"{__name__}.{module.name}")
         for value in vars(loaded).values():
-            if isinstance(value, type) and issubclass(value, Provider) and getattr(value, "name", ""):
+            if isinstance(value, type) and issubclass(value, Provider) and hasattr(value, "name"):
                 found[value.name] = value
     for entry in entry_points(group=ENTRY_POINTS):
         provider = entry.load()

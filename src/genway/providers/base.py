@@ -198,7 +198,6 @@ class Provider(ABC):
 
     async def cancel(self, vendor_id: str) -> None:
         """Stop the work if the vendor can. Raises ProviderError."""
-        return None
 
     async def find(self, reference: str) -> Submitted | None:
         """Look up an attempt whose outcome is unknown. None where the vendor cannot say."""
@@ -210,4 +209,3 @@ class Provider(ABC):
 
     async def close(self) -> None:
         """Stop what this provider keeps running."""
-        return None
