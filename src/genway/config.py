@@ -92,13 +92,15 @@ class Tasks(Section, frozen=True):
     parked_seconds: how long a task whose submit has an unknown outcome is looked up before it is given back.
     lease_seconds: after this long without a sign of life another process takes over a process's tasks.
     submit_attempts: how many channels or tries a task gets before it fails.
-    keep_days: ended tasks older than this lose their request; 0 keeps it.
+    at_once: how many tasks one process looks after at the same time; the others wait in the queue.
+    keep_days: ended tasks older than this are deleted (the ledger stays); 0 keeps them.
     """
 
     deadline_seconds: float = 3600
     parked_seconds: float = 900
     lease_seconds: float = 30
     submit_attempts: int = 5
+    at_once: int = 4000
     keep_days: int = 0
 
 
@@ -129,10 +131,12 @@ class Billing(Section, frozen=True):
 class Limits(Section, frozen=True):
     """requests_per_minute: for keys without a number of their own; 0 is without limit.
     concurrent_tasks: for keys without a number of their own; 0 is without limit.
+    store: where requests are counted: `async+memory://`, or `async+redis://host:6379` where several processes serve.
     """
 
     requests_per_minute: int = 0
     concurrent_tasks: int = 0
+    store: str = "async+memory://"
 
 
 class Local(Section, frozen=True):

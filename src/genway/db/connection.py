@@ -111,7 +111,8 @@ class Database:
                     ended = True
                     break
                 group.append(more)
-            self._run(group)
+            # From here on a caller that goes away no longer cancels its work, which would end this thread.
+            self._run([(work, future) for work, future in group if future.set_running_or_notify_cancel()])
 
     def _run(self, group: list[tuple[Write[Any], Future[Any]]]) -> None:
         try:

@@ -121,7 +121,6 @@ tasks = Table(
     Column("charged", BigInteger, nullable=False, default=0),
     Column("error_code", String),
     Column("error_message", Text),
-    Column("cancel_requested", Boolean, nullable=False, default=False),
     Column("owner", String),  # the process that works on it
     Column("lease_until", Double),
     Column("next_at", Double, nullable=False),
@@ -133,6 +132,13 @@ tasks = Table(
     Column("deleted_at", Double),
 )
 Index("ix_tasks_account", tasks.c.account_id, tasks.c.created_at)
+Index(
+    "ix_tasks_channel",
+    tasks.c.channel_id,
+    tasks.c.state,
+    sqlite_where=tasks.c.finished_at.is_(None),
+    postgresql_where=tasks.c.finished_at.is_(None),
+)
 Index(
     "ix_tasks_open",
     tasks.c.next_at,
@@ -168,11 +174,12 @@ transfers = Table(
     Column("account_id", String, nullable=False, index=True),
     Column("mode", String, nullable=False),
     Column("kind", String, nullable=False),  # topup, hold, settle, release
+    Column("phase", String, nullable=False),  # hold opens what settle or release closes: each once a task
     Column("task_id", String),
     Column("amount", BigInteger, nullable=False),
     Column("memo", Text, nullable=False, default=""),
     Column("created_at", Double, nullable=False),
-    UniqueConstraint("task_id", "kind"),
+    UniqueConstraint("task_id", "phase"),
 )
 
 entries = Table(
@@ -198,6 +205,7 @@ callbacks = Table(
     Column("task_id", String, nullable=False, index=True),
     Column("account_id", String, nullable=False),
     Column("url", Text, nullable=False),
+    Column("host", String, nullable=False),  # host:port of the url; deliveries are fair between hosts
     Column("event", String, nullable=False),  # the task's state that it tells
     Column("state", String, nullable=False),  # waiting, delivered, dead
     Column("attempts", Integer, nullable=False, default=0),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import msgspec
 
-from genway.operations import AnyOperation, MediaRef
+from genway.operations import AnyOperation, MediaRef, Operation, VideoRequest
 
 if TYPE_CHECKING:
     import aiohttp
@@ -168,13 +168,15 @@ class Provider(ABC):
     """Carries out operations somewhere.
 
     name: as in `genway channel add --provider NAME`.
+    operations: what it can do at all, whatever the model.
     models: our qualified model name → the vendor's own, `{"runway/gen4_turbo": "gen4_turbo"}`.
     repeatable: work may be submitted again after a crash because it costs nothing and gives the same result.
     """
 
     name: ClassVar[str]
     base_url: ClassVar[str] = ""
-    models: ClassVar[Mapping[str, str]] = {}
+    operations: ClassVar[tuple[type[Operation], ...]] = (VideoRequest,)
+    models: Mapping[str, str] = {}
     repeatable: ClassVar[bool] = False
     poll: ClassVar[Poll] = Poll()
 
@@ -184,6 +186,8 @@ class Provider(ABC):
 
     def refusal(self, operation: AnyOperation) -> str | None:
         """Why this provider cannot do the operation at all, or None if it can. Asked before anything is charged."""
+        if not isinstance(operation, self.operations):
+            return f"{self.name} does not do {operation.kind}"
         if operation.model not in self.models:
             return f"{self.name} has no model {operation.model}"
         return None

@@ -1,0 +1,252 @@
+"""Puts the parts together into one ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import msgspec
+import structlog
+from litestar import Litestar, Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import Receive, Scope, Send
+
+from genway import health
+from genway.access import store as access
+from genway.callbacks.delivery import Deliverer, Rendered
+from genway.config import Config
+from genway.db import Database
+from genway.dialects import base as dialects
+from genway.edge import Edge
+from genway.errors import GenwayError, InvalidRequest, NotFound
+from genway.gateway import Gateway
+from genway.media.address import AddressPolicy, guarded_session
+from genway.media.fetch import Fetcher, fetching_timeout
+from genway.media.library import Library
+from genway.media.links import LinkSigner
+from genway.media.routes import media_routes
+from genway.media.store import Store
+from genway.routing.channels import LOCAL, Channel
+from genway.routing.choose import Router
+from genway.tasks.model import State, Task
+from genway.tasks.runner import Checkpoint, Runner
+from genway.tasks.store import TaskStore
+from genway.vault import open_vault
+
+log = structlog.get_logger(__name__)
+
+LOCAL_AT_ONCE = 32
+HOUSEKEEPING_SECONDS = 600
+IDEMPOTENCY_SECONDS = 7 * 24 * 3600
+
+
+class Application:
+    """One process of a server. `start` before the first request, `stop` after the last.
+
+    owner: the process's name in leases. checkpoint: told each step of each task, for tests that end the process there.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        owner: str,
+        clock: Callable[[], float] = time.time,
+        checkpoint: Checkpoint = lambda name, task_id: None,
+    ) -> None:
+        self.config = config
+        self.owner = owner
+        self._clock = clock
+        self._checkpoint = checkpoint
+        self._dialects = dialects.discover()
+        self._formats = {name: form for dialect in self._dialects.values() for name, form in dialect.formats.items()}
+        self.litestar = Litestar(
+            [
+                *(handler for dialect in self._dialects.values() for handler in dialects.handlers(dialect)),
+                *media_routes,
+                *health.routes,
+            ],
+            exception_handlers={Exception: self._failed},
+            openapi_config=None,
+            logging_config=None,
+            request_max_body_size=None,
+        )
+        self.edge = Edge(self.litestar, config.server, self._dialects.values())
+        self._background: list[asyncio.Task[None]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.edge(scope, receive, send)
+
+    async def start(self) -> None:
+        config = self.config
+        config.data_dir.mkdir(parents=True, exist_ok=True)
+        vault = open_vault(config)
+        policy = AddressPolicy(config.media.allow_private)
+        self.database = Database(
+            config.database_url, group_wait=config.database.group_wait_seconds, readers=config.database.readers
+        )
+        self._vendor_http = aiohttp.ClientSession(
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=200),
+        )
+        self._fetch_http = guarded_session(policy, timeout=fetching_timeout())
+        self._callback_http = guarded_session(
+            policy, timeout=aiohttp.ClientTimeout(total=config.callbacks.timeout_seconds)
+        )
+        self.library = Library(
+            self.database,
+            Store(config.storage_url, config.storage.options),
+            Fetcher(self._fetch_http, policy, config.media),
+            LinkSigner(vault.link_key),
+            config,
+            clock=self._clock,
+        )
+        store = TaskStore(config.callbacks, self._tells)
+        self.router = Router(
+            self.database,
+            vault,
+            self._vendor_http,
+            local=self._local_channel() if config.local.enabled else None,
+            clock=self._clock,
+        )
+        self.runner = Runner(
+            self.database,
+            store,
+            self.router,
+            self.library,
+            config.tasks,
+            owner=self.owner,
+            clock=self._clock,
+            changed=self._changed,
+            checkpoint=self._checkpoint,
+        )
+        self.gateway = Gateway(
+            config,
+            self.database,
+            vault,
+            store,
+            self.router,
+            self.library,
+            self.runner,
+            clock=self._clock,
+            checkpoint=self._checkpoint,
+        )
+        self.deliverer = Deliverer(
+            self.database,
+            self._callback_http,
+            policy,
+            config.callbacks,
+            self._render,
+            lambda account_id: self.database.read(
+                lambda connection: access.callback_secret(connection, vault, account_id)
+            ),
+            self.owner,
+            clock=self._clock,
+            lease_seconds=config.tasks.lease_seconds,
+            checkpoint=self._checkpoint,
+        )
+        self.store = store
+        state = self.litestar.state
+        state.gateway, state.library, state.application = self.gateway, self.library, self
+        self._background = [
+            asyncio.create_task(self.runner.run(), name="runner"),
+            asyncio.create_task(self.deliverer.run(), name="callbacks"),
+            asyncio.create_task(self._keep_house(), name="housekeeping"),
+        ]
+        for job in self._background:
+            job.add_done_callback(_report)
+
+    async def stop(self) -> None:
+        """Finish what is quickly finished, and hand over the rest to whoever starts next."""
+        await self.runner.stop(self.config.server.drain_seconds)
+        await self.deliverer.stop()
+        for job in self._background:
+            job.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self.router.close()
+        for session in (self._vendor_http, self._fetch_http, self._callback_http):
+            await session.close()
+        await asyncio.to_thread(self.database.close)
+
+    def _local_channel(self) -> Channel:
+        processes = self.config.local.processes or os.cpu_count() or 1
+        return Channel(
+            id=LOCAL,
+            name=LOCAL,
+            provider=LOCAL,
+            concurrency=max(LOCAL_AT_ONCE, 2 * processes),
+            options={
+                "processes": str(processes),
+                "work_dir": str(self.config.data_dir / "work" / self.owner.replace(":", "-")),
+                "max_pixels": str(self.config.media.max_pixels),
+                "max_seconds": str(self.config.media.max_seconds),
+            },
+        )
+
+    def _tells(self, dialect: str, state: State) -> bool:
+        form = self._formats.get(dialect)
+        return form is not None and form.tells(state)
+
+    def _changed(self, task: Task) -> None:
+        self.gateway.changed(task)
+        if task.callback_url and self._tells(task.dialect, task.state):
+            self.deliverer.wake()
+
+    async def _render(self, task_id: str, event: str) -> Rendered | None:
+        task = await self.gateway.show(task_id)
+        if task is None or task.dialect not in self._formats:
+            return None
+        return Rendered(msgspec.json.encode(self._formats[task.dialect].render(task)))
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            now = self._clock()
+            keep = self.config.tasks.keep_days * 86400
+            try:
+                await self.library.expire(now)
+                await self.database.write(
+                    lambda connection, before=now - IDEMPOTENCY_SECONDS: self.store.forget_idempotency(connection, before)
+                )
+                if keep:
+                    await self.database.write(
+                        lambda connection, before=now - keep: self.store.forget(connection, before)
+                    )
+            except (GenwayError, OSError) as error:
+                log.error("housekeeping.failed", why=str(error))
+
+    def _failed(self, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        """Whatever no handler has answered, in the shape of the dialect whose path was asked for."""
+        asking = dialects.Asking(request.scope["path"], time.perf_counter(), self.edge.request_id(request.scope))
+        problem: GenwayError
+        if isinstance(error, GenwayError):
+            problem = error
+        elif isinstance(error, HTTPException):
+            problem = _http_problem(error, request)
+        else:
+            log.exception("request.failed", path=request.scope["path"])
+            problem = GenwayError("something went wrong here; it is recorded under the request id")
+        return dialects.respond(dialects.error_answer(self.edge.dialect(request.scope["path"]), problem, asking))
+
+
+def _http_problem(error: HTTPException, request: Request[Any, Any, Any]) -> GenwayError:
+    path, method = request.scope["path"], request.method
+    if error.status_code == 404:
+        return NotFound(f"there is nothing at {path}; see the documentation for what there is")
+    if error.status_code == 405:
+        problem: GenwayError = InvalidRequest(f"{path} is not for {method}")
+        problem.status = 405  # type: ignore[misc]
+        return problem
+    return InvalidRequest(str(error.detail))
+
+
+def _report(job: asyncio.Task[None]) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        if error := job.exception():
+            log.error("background.died", job=job.get_name(), why=repr(error))

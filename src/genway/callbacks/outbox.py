@@ -1,0 +1,280 @@
+"""The callbacks that are to be sent, as rows that live in the same transaction as the task they tell of.
+
+Everything here is a function of a connection. A row is `waiting` until the receiver has taken it (`delivered`) or
+nobody will try any more (`dead`). Whoever tries a row holds a lease on it; a lease that ran out belonged to a
+process that is gone, and the row is free again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+import msgspec
+import uuid_utils
+from sqlalchemy import ColumnElement, Connection, Row, Update, and_, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from genway.db.tables import callbacks
+from genway.media.address import origin
+
+State = Literal["waiting", "delivered", "dead"]
+
+
+class Callback(msgspec.Struct, frozen=True, kw_only=True):
+    """One callback, column by column. Times are Unix seconds.
+
+    `id` is the message's `webhook-id`. `lose` is how many more tries are lost on purpose.
+    """
+
+    id: str
+    task_id: str
+    account_id: str
+    url: str
+    host: str
+    event: str
+    state: State
+    attempts: int
+    lose: int
+    next_at: float
+    give_up_at: float
+    last_status: int | None
+    last_error: str | None
+    owner: str | None
+    lease_until: float | None
+    created_at: float
+    delivered_at: float | None
+
+
+class Due(msgspec.Struct, frozen=True):
+    """A callback that may be tried now. `place` counts its host's due callbacks from 1, oldest first."""
+
+    id: str
+    host: str
+    attempts: int
+    place: int
+
+
+def enqueue(
+    connection: Connection,
+    *,
+    task_id: str,
+    account_id: str,
+    url: str,
+    event: str,
+    now: float,
+    give_up_seconds: float,
+    lose: int = 0,
+) -> str:
+    """Have the task's `event` told to `url`, and return the callback's id.
+
+    To be called in the transaction that changes the task. A task tells each event once: the second call changes nothing
+    and returns the first one's id. lose: how many tries to lose on purpose, for test keys.
+    """
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = (
+        insert(callbacks)
+        .values(
+            id=f"cb_{uuid_utils.uuid7().hex}",
+            task_id=task_id,
+            account_id=account_id,
+            url=url,
+            host=_host(url),
+            event=event,
+            state="waiting",
+            attempts=0,
+            lose=lose,
+            next_at=now,
+            give_up_at=now + give_up_seconds,
+            created_at=now,
+        )
+        .on_conflict_do_nothing(index_elements=["task_id", "event"])
+    )
+    connection.execute(statement)
+    known = select(callbacks.c.id).where(callbacks.c.task_id == task_id, callbacks.c.event == event)
+    return str(connection.execute(known).scalar_one())
+
+
+def due(
+    connection: Connection,
+    now: float,
+    *,
+    limit: int,
+    each_host: int,
+    busy_hosts: Collection[str] = (),
+    first_tries_only: bool = False,
+) -> list[Due]:
+    """What may be tried now: the first of every host, then the second of every host, and so on, oldest first.
+
+    each_host: how many of one host at most. busy_hosts: hosts to leave out. first_tries_only: leave out what failed before.
+    """
+    waiting = [_free(now), callbacks.c.next_at <= now, callbacks.c.host.not_in(list(busy_hosts))]
+    if first_tries_only:
+        waiting.append(callbacks.c.attempts == 0)
+    place = func.row_number().over(partition_by=callbacks.c.host, order_by=(callbacks.c.next_at, callbacks.c.id))
+    rows = select(callbacks.c.id, callbacks.c.host, callbacks.c.attempts, callbacks.c.next_at, place.label("place")).where(
+        *waiting
+    )
+    ranked = rows.subquery()
+    statement = (
+        select(ranked.c.id, ranked.c.host, ranked.c.attempts, ranked.c.place)
+        .where(ranked.c.place <= each_host)
+        .order_by(ranked.c.place, ranked.c.next_at, ranked.c.id)
+        .limit(limit)
+    )
+    return [Due(*row) for row in connection.execute(statement)]
+
+
+def next_due(connection: Connection, now: float) -> float | None:
+    """When the next callback that is not due yet becomes so."""
+    statement = select(func.min(callbacks.c.next_at)).where(callbacks.c.state == "waiting", callbacks.c.next_at > now)
+    return connection.execute(statement).scalar()
+
+
+def claim(connection: Connection, ids: Collection[str], *, owner: str, now: float, lease_seconds: float) -> list[Callback]:
+    """Take a lease on those of `ids` that are still free and due, and return them. Of two who ask at once one gets each."""
+    free = (
+        select(callbacks.c.id)
+        .where(callbacks.c.id.in_(list(ids)), _free(now), callbacks.c.next_at <= now)
+        .with_for_update(skip_locked=True)  # PostgreSQL: neither wait for the other process nor deadlock with it
+    )
+    statement = (
+        update(callbacks)
+        .where(callbacks.c.id.in_(free))
+        .values(owner=owner, lease_until=now + lease_seconds)
+        .returning(*callbacks.c)
+    )
+    return [_callback(row) for row in connection.execute(statement)]
+
+
+def delivered(connection: Connection, callback_id: str, *, now: float, status: int) -> bool:
+    """The receiver has it. Holds whoever has the lease by now: what was delivered was delivered."""
+    statement = (
+        update(callbacks)
+        .where(callbacks.c.id == callback_id, callbacks.c.state == "waiting")
+        .values(
+            state="delivered",
+            delivered_at=now,
+            attempts=callbacks.c.attempts + 1,
+            last_status=status,
+            last_error=None,
+            owner=None,
+            lease_until=None,
+        )
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def failed(
+    connection: Connection,
+    callback_id: str,
+    *,
+    owner: str,
+    error: str,
+    status: int | None,
+    next_at: float,
+    lost: bool = False,
+) -> bool:
+    """The try went wrong and the next is at `next_at`. False if the lease is no longer ours, and nothing changed.
+
+    lost: the try was one of those that were to be lost on purpose.
+    """
+    values = {"next_at": next_at, "lose": callbacks.c.lose - int(lost)}
+    return connection.execute(_after_try(callback_id, owner, error, status).values(values)).rowcount == 1
+
+
+def dead(connection: Connection, callback_id: str, *, owner: str, error: str, status: int | None) -> bool:
+    """The try went wrong and was the last. False if the lease is no longer ours, and nothing changed."""
+    return connection.execute(_after_try(callback_id, owner, error, status).values(state="dead")).rowcount == 1
+
+
+def release_owner(connection: Connection, owner: str) -> int:
+    """Free what a process had claimed that stops or is known to be dead; returns how many."""
+    statement = (
+        update(callbacks).where(callbacks.c.owner == owner, callbacks.c.state == "waiting").values(owner=None, lease_until=None)
+    )
+    return connection.execute(statement).rowcount
+
+
+def replay(
+    connection: Connection,
+    *,
+    now: float,
+    give_up_seconds: float,
+    callback_id: str | None = None,
+    task_id: str | None = None,
+) -> list[str]:
+    """Send again, from the first try on, and return the ids that will be.
+
+    With an id or a task's id: whatever is known under it, delivered or not, except what is being tried at this moment.
+    With neither: all dead letters.
+    """
+    which = [or_(callbacks.c.lease_until.is_(None), callbacks.c.lease_until <= now)]
+    if callback_id is not None:
+        which.append(callbacks.c.id == callback_id)
+    if task_id is not None:
+        which.append(callbacks.c.task_id == task_id)
+    if callback_id is None and task_id is None:
+        which.append(callbacks.c.state == "dead")
+    statement = (
+        update(callbacks)
+        .where(*which)
+        .values(
+            state="waiting",
+            attempts=0,
+            next_at=now,
+            give_up_at=now + give_up_seconds,
+            delivered_at=None,
+            owner=None,
+            lease_until=None,
+        )
+        .returning(callbacks.c.id)
+    )
+    return sorted(connection.execute(statement).scalars())
+
+
+def listing(
+    connection: Connection,
+    *,
+    account_id: str | None = None,
+    task_id: str | None = None,
+    state: State | None = None,
+    limit: int = 100,
+    before: str | None = None,
+) -> list[Callback]:
+    """The newest first. before: the last id of the page before."""
+    statement = select(callbacks).order_by(callbacks.c.id.desc()).limit(limit)
+    if account_id is not None:
+        statement = statement.where(callbacks.c.account_id == account_id)
+    if task_id is not None:
+        statement = statement.where(callbacks.c.task_id == task_id)
+    if state is not None:
+        statement = statement.where(callbacks.c.state == state)
+    if before is not None:
+        statement = statement.where(callbacks.c.id < before)
+    return [_callback(row) for row in connection.execute(statement)]
+
+
+def _free(now: float) -> ColumnElement[bool]:
+    unleased = or_(callbacks.c.lease_until.is_(None), callbacks.c.lease_until <= now)
+    return and_(callbacks.c.state == "waiting", unleased)
+
+
+def _after_try(callback_id: str, owner: str, error: str, status: int | None) -> Update:
+    return (
+        update(callbacks)
+        .where(callbacks.c.id == callback_id, callbacks.c.owner == owner, callbacks.c.state == "waiting")
+        .values(attempts=callbacks.c.attempts + 1, last_error=error, last_status=status, owner=None, lease_until=None)
+    )
+
+
+def _host(url: str) -> str:
+    # Whatever the address is, the task must be able to end: one that cannot be read fails when it is tried.
+    try:
+        return origin(url).partition("://")[2]
+    except ValueError:
+        return url
+
+
+def _callback(row: Row[tuple[object, ...]]) -> Callback:
+    return Callback(**row._mapping)

@@ -1,0 +1,253 @@
+"""What every dialect shares: how a route is declared, how a request is read and how an error leaves.
+
+A dialect is a module of this package, or one under the entry point group `genway.dialects`, with one value of
+type `Dialect`. Its handlers are plain functions whose parameters say what they want:
+
+    @route.post("/runway/pro/generate", "/runway/v1/pro/generate")
+    async def generate(body: Generate, gateway: Gateway, asked: Asked) -> Answer: ...
+
+`body` is read into its declared type (see `body.py`); path parameters come by their names; `asked` authenticates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import pkgutil
+import time
+import typing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Literal, get_type_hints
+
+import msgspec
+from litestar import Request, Response
+from litestar.handlers import HTTPRouteHandler
+
+from genway.access.model import Asked
+from genway.dialects.body import read
+from genway.errors import BodyTooLarge, GenwayError, InvalidRequest, Unauthenticated
+from genway.gateway import Gateway, Quote
+from genway.tasks.model import State, Task
+
+ENTRY_POINTS = "genway.dialects"
+JSON = "application/json"
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What goes back to the client: a status, a body that becomes JSON (None: empty), and headers."""
+
+    body: Any = None
+    status: int = 200
+    headers: Mapping[str, str] = {}
+
+
+class Format(msgspec.Struct, frozen=True):
+    """How tasks that were asked for in one wire format are told of.
+
+    render: the body that the format's own query would answer. callback_on: `ended` tells the end, `every` each change.
+    """
+
+    render: Callable[[Task], Any]
+    callback_on: Literal["ended", "every"] = "ended"
+
+    def tells(self, state: State) -> bool:
+        return state.ended or self.callback_on == "every"
+
+
+class Asking(msgspec.Struct, frozen=True):
+    """What an error or a quote is rendered for: the route's path and when the request came (a monotonic clock)."""
+
+    path: str
+    started: float
+    request_id: str
+
+    @property
+    def seconds(self) -> float:
+        """How long the request has taken so far."""
+        return time.perf_counter() - self.started
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """One system's wire formats.
+
+    formats: by the name stored with each task. render_error and render_quote turn an error, or the answer to a dry
+    run, into this system's own shape. prefixes: the paths for which unknown routes are answered in that shape.
+    key_headers: where clients of this system put their key, besides `Authorization`.
+    """
+
+    name: str
+    routes: Sequence[Route]
+    formats: Mapping[str, Format]
+    prefixes: Sequence[str]
+    render_error: Callable[[GenwayError, Asking], Answer]
+    render_quote: Callable[[Quote, Asking], Answer]
+    key_headers: Sequence[str] = ()
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One handler and the places where it answers."""
+
+    method: str
+    paths: tuple[str, ...]
+    handler: Callable[..., Awaitable[Answer]]
+    max_body_bytes: int | None = None
+
+
+class Router:
+    """Collects the routes of a dialect: `route = Router()`, then `@route.get(...)`."""
+
+    def __init__(self) -> None:
+        self.routes: list[Route] = []
+
+    def on(self, method: str, *paths: str) -> Callable[[Callable[..., Awaitable[Answer]]], Callable[..., Awaitable[Answer]]]:
+        def register(handler: Callable[..., Awaitable[Answer]]) -> Callable[..., Awaitable[Answer]]:
+            self.routes.append(Route(method, paths, handler))
+            return handler
+
+        return register
+
+    def get(self, *paths: str) -> Callable[[Callable[..., Awaitable[Answer]]], Callable[..., Awaitable[Answer]]]:
+        return self.on("GET", *paths)
+
+    def post(self, *paths: str) -> Callable[[Callable[..., Awaitable[Answer]]], Callable[..., Awaitable[Answer]]]:
+        return self.on("POST", *paths)
+
+    def delete(self, *paths: str) -> Callable[[Callable[..., Awaitable[Answer]]], Callable[..., Awaitable[Answer]]]:
+        return self.on("DELETE", *paths)
+
+    def put(self, *paths: str) -> Callable[[Callable[..., Awaitable[Answer]]], Callable[..., Awaitable[Answer]]]:
+        return self.on("PUT", *paths)
+
+
+@cache
+def discover() -> dict[str, Dialect]:
+    """Every dialect by name."""
+    package = importlib.import_module("genway.dialects")
+    found: dict[str, Dialect] = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        loaded = importlib.import_module(f"genway.dialects.{module.name}")
+        found |= {value.name: value for value in vars(loaded).values() if isinstance(value, Dialect)}
+    for entry in entry_points(group=ENTRY_POINTS):
+        dialect = entry.load()
+        found[dialect.name] = dialect
+    return found
+
+
+def handlers(dialect: Dialect) -> list[HTTPRouteHandler]:
+    """The dialect's routes for the web framework."""
+    return [_handler(dialect, route) for route in dialect.routes]
+
+
+def _handler(dialect: Dialect, route: Route) -> HTTPRouteHandler:
+    wanted = get_type_hints(route.handler)
+    wanted.pop("return", None)
+    parameters = list(inspect.signature(route.handler).parameters)
+    needs_body = "body" in wanted
+    body_type = wanted.get("body")
+
+    async def endpoint(request: Request[Any, Any, Any]) -> Response[bytes]:
+        asking = Asking(request.scope["path"], time.perf_counter(), str(request.scope["state"].get("request_id", "")))
+        try:
+            raw = await _raw_body(request) if route.method in {"POST", "PUT", "PATCH"} else b""
+            gateway: Gateway = request.app.state.gateway
+            given: dict[str, Any] = {}
+            for name in parameters:
+                if name == "gateway":
+                    given[name] = gateway
+                elif name == "asked":
+                    given[name] = await _asked(request, gateway, dialect, raw)
+                elif name == "request":
+                    given[name] = request
+                elif name == "asking":
+                    given[name] = asking
+                elif name != "body":
+                    given[name] = request.path_params[name]
+            if needs_body:
+                given["body"] = raw if body_type is bytes else read(typing.cast(type, body_type), raw)
+            answer = await route.handler(**given)
+        except Quoted as quoted:
+            answer = dialect.render_quote(quoted.quote, asking)
+        except GenwayError as error:
+            answer = error_answer(dialect, error, asking)
+        return respond(answer)
+
+    endpoint.__name__ = route.handler.__name__
+    endpoint.__doc__ = route.handler.__doc__
+    return HTTPRouteHandler(
+        list(route.paths), http_method=typing.cast(Any, route.method), media_type=JSON, tags=[dialect.name]
+    )(endpoint)
+
+
+class Quoted(Exception):  # noqa: N818
+    """A dry run has come to its end; carries the price."""
+
+    def __init__(self, quote: Quote) -> None:
+        super().__init__("dry run")
+        self.quote = quote
+
+
+async def submit(gateway: Gateway, asked: Asked, **arguments: Any) -> Task:
+    """`gateway.submit`, or for a dry run the quote, which leaves in the dialect's shape without the handler's help."""
+    if asked.dry_run:
+        raise Quoted(await gateway.quote(arguments["operation"], asked, callback_url=arguments.get("callback_url")))
+    return await gateway.submit(asked=asked, **arguments)
+
+
+def error_answer(dialect: Dialect, error: GenwayError, asking: Asking) -> Answer:
+    """The error in the dialect's shape, with `Retry-After` where waiting helps."""
+    answer = dialect.render_error(error, asking)
+    if error.retry_after is None:
+        return answer
+    return msgspec.structs.replace(answer, headers={**answer.headers, "Retry-After": str(max(1, round(error.retry_after)))})
+
+
+def respond(answer: Answer) -> Response[bytes]:
+    content = b"" if answer.body is None else msgspec.json.encode(answer.body)
+    return Response(
+        content, status_code=answer.status, headers=dict(answer.headers), media_type=JSON if content else None
+    )
+
+
+async def _raw_body(request: Request[Any, Any, Any]) -> bytes:
+    """The body in full. The outer application counts it and ends it where it is too large or too slow."""
+    try:
+        return await request.body()
+    except BodyTooLarge:
+        raise
+    except GenwayError:
+        raise
+
+
+def credentials(request: Request[Any, Any, Any], dialect: Dialect) -> str:
+    """The key the client sent: `Authorization` with or without `Bearer `, else the system's own header."""
+    value = request.headers.get("authorization", "").strip()
+    scheme, _, rest = value.partition(" ")
+    if rest and scheme.lower() in {"bearer", "token", "key"}:
+        return rest.strip()
+    if value:
+        return value
+    return next((request.headers[name] for name in dialect.key_headers if name in request.headers), "")
+
+
+async def _asked(request: Request[Any, Any, Any], gateway: Gateway, dialect: Dialect, raw: bytes) -> Asked:
+    secret = credentials(request, dialect)
+    if not secret:
+        raise Unauthenticated("send your key in the header Authorization: Bearer <key>")
+    caller = await gateway.authenticate(secret)
+    token = request.headers.get("idempotency-key", "").strip()
+    if len(token) > 255:
+        raise InvalidRequest("at most 255 characters", field="Idempotency-Key")
+    fingerprint = ""
+    if token:
+        fingerprint = hashlib.sha256(f"{request.method} {request.scope['path']}\n".encode() + raw).hexdigest()
+    return Asked(
+        caller=caller,
+        base_url=gateway.base_url(str(request.base_url)),
+        request_id=str(request.scope["state"].get("request_id", "")),
+        idempotency_key=token,
+        fingerprint=fingerprint,
+        dry_run=request.headers.get("x-genway-dry-run", "").lower() in {"1", "true", "yes"},
+    )

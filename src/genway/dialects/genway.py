@@ -1,0 +1,105 @@
+"""genway's own routes: what belongs to no vendor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from genway.access.model import Asked
+from genway.billing import money
+from genway.dialects import base
+from genway.dialects.base import Answer, Asking, Dialect, Quoted, Router
+from genway.dialects.body import Body, read
+from genway.errors import GenwayError, InvalidRequest
+from genway.gateway import Gateway, Quote
+
+route = Router()
+
+
+class QuoteRequest(Body, kw_only=True):
+    """Which request is to be priced: its path and its body, as they would be sent."""
+
+    path: str
+    body: dict[str, Any]
+
+
+@route.post("/v1/quote")
+async def quote(body: QuoteRequest, gateway: Gateway, asked: Asked) -> Answer:
+    """Check a request and price it without doing it."""
+    path = body.path.rstrip("/")
+    found = next(
+        (r for d in base.discover().values() for r in d.routes if r.method == "POST" and path in r.paths and r is not _quote()),
+        None,
+    )
+    if found is None:
+        raise InvalidRequest(f"a path that takes work, like /runway/pro/generate, got {body.path}", field="path")
+    arguments: dict[str, Any] = {}
+    for name, wanted in base.parameters(found.handler).items():
+        if name == "gateway":
+            arguments[name] = gateway
+        elif name == "asked":
+            arguments[name] = msgspec.structs.replace(asked, dry_run=True)
+        elif name == "body":
+            arguments[name] = read(wanted, msgspec.json.encode(body.body))
+    try:
+        await found.handler(**arguments)
+    except Quoted as quoted:
+        return Answer(as_json(quoted.quote))
+    except TypeError:
+        pass
+    raise InvalidRequest(f"{body.path} takes no work, so it has no price", field="path")
+
+
+def as_json(quote: Quote) -> dict[str, Any]:
+    """A price, for programs: amounts are decimal strings in the currency."""
+    return {
+        "object": "quote",
+        "model": quote.model,
+        "served_by": quote.served_by,
+        "currency": quote.currency,
+        "total": money.show(quote.total),
+        "lines": [
+            {
+                "unit": line.unit,
+                "quantity": line.quantity,
+                "unit_price": money.show(line.amount),
+                "total": money.show(line.total),
+            }
+            for line in quote.lines
+        ],
+        "warnings": list(quote.warnings),
+    }
+
+
+def render_error(error: GenwayError, asking: Asking) -> Answer:
+    """The shape that most clients read."""
+    body = {
+        "error": {
+            "message": str(error),
+            "type": error.type,
+            "code": error.code,
+            "param": error.field,
+            "request_id": asking.request_id,
+        }
+    }
+    return Answer(body, error.status)
+
+
+def render_quote(quote: Quote, asking: Asking) -> Answer:
+    return Answer(as_json(quote))
+
+
+def _quote() -> base.Route:
+    return route.routes[0]
+
+
+dialect = Dialect(
+    name="genway",
+    routes=route.routes,
+    formats={},
+    prefixes=("",),
+    render_error=render_error,
+    render_quote=render_quote,
+    key_headers=("x-api-key",),
+)

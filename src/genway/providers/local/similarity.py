@@ -1,0 +1,116 @@
+"""Shift, turn and zoom of a whole picture, as one motion that can be run for any part of its way."""
+
+from __future__ import annotations
+
+import cmath
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from genway.providers.local.picture import Pixels
+
+ENOUGH_MATCHES = 10
+RATIO = 0.75
+LARGEST_ZOOM = 3.0
+
+
+class Similarity(NamedTuple):
+    """z → a·z + b over points x + iy. |a| is the zoom, its angle the turn, b the shift at the origin, in pixels."""
+
+    a: complex = 1 + 0j
+    b: complex = 0j
+
+    def power(self, part: float) -> Similarity:
+        """The same motion, run at constant speed for `part` of its way; negative runs it backwards.
+
+        A turn runs along its arc and a zoom in equal ratios, which straight lines from pixel to pixel would not do.
+        """
+        a = cmath.exp(part * cmath.log(self.a))
+        if abs(self.a - 1) < 1e-9:
+            return Similarity(a, self.b * part)
+        return Similarity(a, self.b * (a - 1) / (self.a - 1))
+
+    def after(self, first: Similarity) -> Similarity:
+        """`first`, then this."""
+        return Similarity(self.a * first.a, self.a * first.b + self.b)
+
+    def inverse(self) -> Similarity:
+        return Similarity(1 / self.a, -self.b / self.a)
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """2 x 3, as OpenCV takes it."""
+        return np.array([[self.a.real, -self.a.imag, self.b.real], [self.a.imag, self.a.real, self.b.imag]])
+
+    def corners(self, width: int, height: int) -> NDArray[np.float64]:
+        """Where the corners of a picture of this size come to lie: 4 x 2."""
+        points = (complex(x, y) for x in (0, width - 1) for y in (0, height - 1))
+        return np.array([(z.real, z.imag) for z in (self.a * p + self.b for p in points)])
+
+
+def motions(first: Pixels, last: Pixels, most: int = 4) -> list[Similarity]:
+    """What carries the first grey picture onto the last, of one size: the motion of the whole, then of things that move apart.
+
+    The whole does not move where nothing better can be told.
+    """
+    found = _from_features(first, last, most)
+    shift = _from_correlation(first, last)
+    whole = next((one for one in (*found[:1], *shift) if _carries(one, first, last)), Similarity())
+    height, width = first.shape
+    home = whole.corners(width, height)
+    return [whole, *(one for one in found if np.abs(one.corners(width, height) - home).max() > 2.0)][:most]
+
+
+def _carries(motion: Similarity, first: Pixels, last: Pixels) -> bool:
+    return _difference(first, last, motion) < 0.9 * _difference(first, last, Similarity())
+
+
+def _from_features(first: Pixels, last: Pixels, most: int) -> list[Similarity]:
+    """One motion after the other, each of the points that none before it explains."""
+    detector = cv2.SIFT_create(nfeatures=2000, contrastThreshold=0.02)
+    points_0, words_0 = detector.detectAndCompute(first, None)
+    points_1, words_1 = detector.detectAndCompute(last, None)
+    if words_0 is None or words_1 is None or min(len(points_0), len(points_1)) < ENOUGH_MATCHES:
+        return []
+    pairs = np.array(
+        [
+            (points_0[best.queryIdx].pt, points_1[best.trainIdx].pt)
+            for best, second in cv2.BFMatcher().knnMatch(words_0, words_1, k=2)
+            if best.distance < RATIO * second.distance
+        ],
+        np.float32,
+    ).reshape(-1, 2, 2)
+    found: list[Similarity] = []
+    cv2.setRNGSeed(0)
+    while len(found) < most and len(pairs) >= ENOUGH_MATCHES:
+        start, end = np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
+        matrix, inliers = cv2.estimateAffinePartial2D(
+            start, end, method=cv2.RANSAC, ransacReprojThreshold=2.0, maxIters=3000, confidence=0.999
+        )
+        if matrix is None or inliers.sum() < ENOUGH_MATCHES:
+            break
+        motion = Similarity(complex(matrix[0, 0], matrix[1, 0]), complex(matrix[0, 2], matrix[1, 2]))
+        if 1 / LARGEST_ZOOM < abs(motion.a) < LARGEST_ZOOM:
+            found.append(motion)
+        off = np.linalg.norm(cv2.transform(start[:, None], motion.matrix)[:, 0] - end, axis=1)
+        pairs = pairs[off > 4.0]
+    return found
+
+
+def _from_correlation(first: Pixels, last: Pixels) -> list[Similarity]:
+    """For soft pictures without corners: a shift only."""
+    window = cv2.createHanningWindow((first.shape[1], first.shape[0]), cv2.CV_32F)
+    (x, y), response = cv2.phaseCorrelate(first.astype(np.float32), last.astype(np.float32), window)
+    return [Similarity(1 + 0j, complex(x, y))] if response > 0.3 else []
+
+
+def _difference(first: Pixels, last: Pixels, motion: Similarity) -> float:
+    """How much the pictures differ where they overlap after the motion: 0…255, or more where they hardly overlap."""
+    height, width = first.shape
+    moved = cv2.warpAffine(cv2.GaussianBlur(first, (0, 0), 2), motion.matrix, (width, height))
+    there = cv2.erode(cv2.warpAffine(np.full_like(first, 255), motion.matrix, (width, height)), np.ones((9, 9), np.uint8)) > 250
+    if there.mean() < 0.15:
+        return 1e3
+    return float(cv2.absdiff(moved, cv2.GaussianBlur(last, (0, 0), 2))[there].mean())

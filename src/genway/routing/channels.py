@@ -1,0 +1,99 @@
+"""Configured providers, as stored. All functions work inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from uuid_utils import uuid7
+
+from genway.db.tables import channels, tasks
+from genway.errors import Conflict, InvalidRequest, NotFound
+from genway.providers import discover
+from genway.vault import Vault
+
+LOCAL = "local"
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """A configured provider.
+
+    models: our qualified name → the vendor's own, on top of what the provider knows by itself. priority: higher goes
+    first; among equals work is shared by weight. concurrency: tasks at once, 0 without limit. version grows with
+    every change.
+    """
+
+    id: str
+    name: str
+    provider: str
+    base_url: str = ""
+    secret: bytes = b""
+    models: Mapping[str, str] = {}
+    options: Mapping[str, str] = {}
+    priority: int = 0
+    weight: int = 1
+    concurrency: int = 0
+    timeout: float = 60
+    created_at: float = 0
+    disabled_at: float | None = None
+    version: int = 1
+
+
+def add_channel(connection: Connection, vault: Vault, channel: Channel, secret: str, now: float) -> Channel:
+    """Raises InvalidRequest for an unknown provider, Conflict where the name is taken."""
+    providers = discover()
+    if channel.provider not in providers or channel.provider == LOCAL:
+        known = ", ".join(sorted(name for name in providers if name != LOCAL))
+        raise InvalidRequest(f"one of {known}, got {channel.provider}", field="provider")
+    if channel.name == LOCAL or connection.execute(select(channels.c.id).where(channels.c.name == channel.name)).first():
+        raise Conflict(f"there is a channel named {channel.name} already")
+    if not (channel.base_url or providers[channel.provider].base_url):
+        raise InvalidRequest(f"{channel.provider} has no address of its own: say where it is", field="base_url")
+    values = msgspec.structs.asdict(channel) | {
+        "id": f"chn_{uuid7().hex}",
+        "secret": vault.encrypt(secret),
+        "models": msgspec.json.encode(channel.models).decode(),
+        "options": msgspec.json.encode(channel.options).decode(),
+        "created_at": now,
+    }
+    connection.execute(insert(channels), values)
+    return get_channel(connection, values["id"])
+
+
+def get_channel(connection: Connection, id_or_name: str) -> Channel:
+    """Raises NotFound."""
+    row = connection.execute(
+        select(channels).where(or_(channels.c.id == id_or_name, channels.c.name == id_or_name))
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no channel {id_or_name}; `genway channel list` lists them")
+    return _channel(row)
+
+
+def list_channels(connection: Connection) -> list[Channel]:
+    return [_channel(row) for row in connection.execute(select(channels).order_by(channels.c.created_at))]
+
+
+def set_enabled(connection: Connection, channel_id: str, enabled: bool, now: float) -> None:
+    """A disabled channel gets no new work; what it has is seen through."""
+    connection.execute(
+        update(channels)
+        .where(channels.c.id == channel_id)
+        .values(disabled_at=None if enabled else now, version=channels.c.version + 1)
+    )
+
+
+def remove_channel(connection: Connection, channel_id: str) -> None:
+    """Raises Conflict while the channel still has work."""
+    busy = select(tasks.c.id).where(tasks.c.channel_id == channel_id, tasks.c.finished_at.is_(None)).limit(1)
+    if connection.execute(busy).first():
+        raise Conflict("this channel still has work; disable it and wait for its tasks to end")
+    connection.execute(delete(channels).where(channels.c.id == channel_id))
+
+
+def _channel(row: Row[tuple[object, ...]]) -> Channel:
+    values = dict(row._mapping)
+    values["models"] = msgspec.json.decode(values["models"])
+    values["options"] = msgspec.json.decode(values["options"])
+    return Channel(**values)

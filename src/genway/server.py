@@ -1,0 +1,233 @@
+"""Runs the application: in this process, or in several that share a port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from sqlalchemy import Connection
+
+from genway import logs
+from genway.access import store as access
+from genway.callbacks import outbox
+from genway.config import Config, ConfigError
+from genway.db import Database
+from genway.db.migrate import migrate
+from genway.tasks.store import TaskStore
+from genway.vault import open_vault
+
+log = structlog.get_logger(__name__)
+
+LOCK_FILE = "serve.lock"
+LOCK_SECONDS = 15.0
+BOOTSTRAP = "bootstrap"
+RESTART_SECONDS = 1.0
+
+
+def serve(config: Config) -> None:
+    """Serve until SIGINT or SIGTERM. Raises ConfigError when the data folder is in use or not usable."""
+    logs.configure(config.log)
+    if config.server.workers > 1:
+        _serve_many(config)
+    else:
+        _serve_one(config, lambda port: None)
+
+
+@contextlib.contextmanager
+def locked(config: Config):  # type: ignore[no-untyped-def]
+    """Keep a second server away from this data folder, for as long as any process of ours lives."""
+    import fcntl  # noqa: PLC0415 - not on every system
+
+    config.data_dir.mkdir(parents=True, exist_ok=True)
+    with (config.data_dir / LOCK_FILE).open("w") as file:
+        until = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise ConfigError(f"{config.data_dir} is in use by another genway; stop it or use --data") from None
+                time.sleep(0.1)
+        yield
+
+
+def prepare(config: Config) -> None:
+    """Bring the database up to date, make the bootstrap key, and let go of what a dead process held."""
+    database = Database(config.database_url, readers=1)
+    try:
+        migrate(database.engine)
+        database.write_now(lambda connection: _prepare(connection, config))
+    finally:
+        database.close()
+
+
+def _prepare(connection: Connection, config: Config) -> None:
+    now = time.time()
+    if not config.database.url:
+        TaskStore(config.callbacks, lambda dialect, state: False).free(connection, None, now)
+        outbox.release_owner(connection, None)
+    if config.security.bootstrap_key:
+        _bootstrap(connection, config, now)
+
+
+def _bootstrap(connection: Connection, config: Config, now: float) -> None:
+    vault = open_vault(config)
+    try:
+        account = access.get_account(connection, BOOTSTRAP)
+    except access.NotFound:
+        account = access.create_account(
+            connection, vault, BOOTSTRAP, currency=config.billing.currency, credit_limit=None, now=now
+        )
+    with contextlib.suppress(access.Conflict):
+        access.create_key(
+            connection,
+            vault,
+            account.id,
+            name=BOOTSTRAP,
+            admin=True,
+            requests_per_minute=0,
+            concurrent_tasks=0,
+            secret=config.security.bootstrap_key,
+            now=now,
+        )
+
+
+def free_port(host: str) -> int:
+    """A port nobody listens on."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _serve_one(config: Config, started: Callable[[int], None]) -> None:
+    with locked(config):
+        prepare(config)
+        run(config, config.server.port or free_port(config.server.host), started)
+
+
+def run(config: Config, port: int, started: Callable[[int], None], **arguments: object) -> None:
+    """Serve in this process, on an event loop of its own. `started` is told the port once requests are taken."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every system
+
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    except ImportError:
+        runner = asyncio.Runner()
+    with runner:
+        runner.run(_run(config, port, started, **arguments))
+
+
+async def _run(config: Config, port: int, started: Callable[[int], None], **arguments: object) -> None:
+    from granian.constants import Interfaces  # noqa: PLC0415 - only a serving process needs these
+    from granian.http import HTTP1Settings  # noqa: PLC0415
+    from granian.server.embed import Server  # noqa: PLC0415
+
+    from genway.app import Application  # noqa: PLC0415
+
+    owner = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns():x}"
+    application = Application(config, owner=owner, **arguments)  # type: ignore[arg-type]
+    server = Server(
+        application,
+        address=config.server.host,
+        port=port,
+        interface=Interfaces.ASGINL,
+        backlog=2048,
+        log_enabled=False,
+        http1_settings=HTTP1Settings(header_read_timeout=int(config.server.body_seconds * 1000)),
+    )
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    await application.start()
+    serving = asyncio.ensure_future(server.serve())
+    await _listening(config.server.host, port, serving)
+    log.info("server.started", address=f"http://{config.server.host}:{port}", data=str(config.data_dir), pid=os.getpid())
+    started(port)
+    stop = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({stop, serving}, return_when=asyncio.FIRST_COMPLETED)
+    log.info("server.stopping")
+    server.interrupt_signal = True
+    server.main_loop_interrupt.set()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(serving), config.server.drain_seconds)
+    await application.stop()
+    log.info("server.stopped")
+
+
+async def _listening(host: str, port: int, serving: asyncio.Future[None]) -> None:
+    """Wait until the port takes connections. Raises ConfigError when it never will."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    for _ in range(500):
+        if serving.done():
+            serving.result()
+        try:
+            _, writer = await asyncio.open_connection(address, port)
+        except OSError:
+            await asyncio.sleep(0.01)
+            continue
+        writer.close()
+        return
+    raise ConfigError(f"{host}:{port} cannot be listened on; is something else there? use --port")
+
+
+def _serve_many(config: Config) -> None:
+    """One process for each worker; one that dies is replaced."""
+    with locked(config):
+        prepare(config)
+        port = config.server.port or free_port(config.server.host)
+        shared = Path(tempfile.mkdtemp(prefix="metrics-", dir=config.data_dir))
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared)
+        workers = {_fork(config, port) for _ in range(config.server.workers)}
+        stopping = False
+
+        def stop(*_: object) -> None:
+            nonlocal stopping
+            stopping = True
+            for worker in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGTERM)
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        while workers:
+            try:
+                gone, _ = os.wait()
+            except ChildProcessError:
+                break
+            workers.discard(gone)
+            if not stopping:
+                log.error("server.worker_died", pid=gone)
+                time.sleep(RESTART_SECONDS)
+                workers.add(_fork(config, port))
+
+
+def _fork(config: Config, port: int) -> int:
+    parent = os.getpid()
+    worker = os.fork()
+    if worker:
+        return worker
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: end when the parent does
+    code = 1
+    try:
+        if os.getppid() == parent:
+            run(config, port, lambda _: None)
+            code = 0
+    except BaseException:
+        log.exception("server.worker_failed")
+    finally:
+        os._exit(code)

@@ -1,0 +1,1 @@
+"""Servers that stand in for those outside: real sockets, scriptable faults."""
