@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -29,7 +30,7 @@ from genway.media.address import AddressPolicy, guarded_session
 from genway.media.fetch import Fetcher, fetching_timeout
 from genway.media.library import Library
 from genway.media.links import LinkSigner
-from genway.media.routes import media_routes
+from genway.media.routes import stored_media
 from genway.media.store import Store
 from genway.routing.channels import LOCAL, Channel
 from genway.routing.choose import Router
@@ -68,7 +69,7 @@ class Application:
         self.litestar = Litestar(
             [
                 *(handler for dialect in self._dialects.values() for handler in dialects.handlers(dialect)),
-                *media_routes,
+                stored_media,
                 *health.routes,
             ],
             exception_handlers={Exception: self._failed},
@@ -96,16 +97,18 @@ class Application:
             connector=aiohttp.TCPConnector(limit=0, limit_per_host=200),
         )
         self._fetch_http = guarded_session(policy, timeout=fetching_timeout())
-        self._callback_http = guarded_session(
-            policy, timeout=aiohttp.ClientTimeout(total=config.callbacks.timeout_seconds)
-        )
+        self._callback_http = guarded_session(policy, timeout=aiohttp.ClientTimeout(total=config.callbacks.timeout_seconds))
         self.library = Library(
             self.database,
             Store(config.storage_url, config.storage.options),
             Fetcher(self._fetch_http, policy, config.media),
             LinkSigner(vault.link_key),
-            config,
-            clock=self._clock,
+            config.media,
+            config.data_dir / "scratch",
+            self._clock,
+            link_seconds=config.storage.link_seconds,
+            keep_days=config.storage.keep_days,
+            max_upload_bytes=config.server.max_upload_bytes,
         )
         store = TaskStore(config.callbacks, self._tells)
         self.router = Router(
@@ -142,11 +145,11 @@ class Application:
             self._callback_http,
             policy,
             config.callbacks,
-            self._render,
-            lambda account_id: self.database.read(
+            render=self._render,
+            secret_of=lambda account_id: self.database.read(
                 lambda connection: access.callback_secret(connection, vault, account_id)
             ),
-            self.owner,
+            owner=self.owner,
             clock=self._clock,
             lease_seconds=config.tasks.lease_seconds,
             checkpoint=self._checkpoint,
@@ -211,13 +214,9 @@ class Application:
             keep = self.config.tasks.keep_days * 86400
             try:
                 await self.library.expire(now)
-                await self.database.write(
-                    lambda connection, before=now - IDEMPOTENCY_SECONDS: self.store.forget_idempotency(connection, before)
-                )
+                await self.database.write(partial(self.store.forget_idempotency, before=now - IDEMPOTENCY_SECONDS))
                 if keep:
-                    await self.database.write(
-                        lambda connection, before=now - keep: self.store.forget(connection, before)
-                    )
+                    await self.database.write(partial(self.store.forget, before=now - keep))
             except (GenwayError, OSError) as error:
                 log.error("housekeeping.failed", why=str(error))
 

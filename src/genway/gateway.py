@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from uuid_utils import uuid7
 from genway.access import store as access
 from genway.access.limits import RequestLimits
 from genway.access.model import Asked, Caller
-from genway.billing import ledger, money, prices
+from genway.billing import ledger, money, prices, usage
 from genway.billing.prices import Price, Quote, QuoteLine
 from genway.config import Config
 from genway.db import Database
@@ -252,6 +252,12 @@ class Gateway:
             )
         )
         return [await self._view(task) for task in found if task.mode == caller.mode]
+
+    async def usage(self, caller: Caller, *, since: float, before: float) -> Sequence[usage.Usage]:
+        """What the account's tasks of that time were charged, by day and model."""
+        return await self._database.read(
+            lambda connection: usage.by_day(connection, caller.account_id, caller.mode, since, before)
+        )
 
     async def cancel(self, caller: Caller, task_id: str) -> Task:
         """End a task and give its money back; one that has ended is answered as it is. Raises TaskNotFound."""

@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
@@ -23,6 +23,7 @@ from genway.callbacks import outbox
 from genway.config import Config, ConfigError
 from genway.db import Database
 from genway.db.migrate import migrate
+from genway.errors import Conflict, NotFound
 from genway.tasks.store import TaskStore
 from genway.vault import open_vault
 
@@ -44,7 +45,7 @@ def serve(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def locked(config: Config):  # type: ignore[no-untyped-def]
+def locked(config: Config) -> Iterator[None]:
     """Keep a second server away from this data folder, for as long as any process of ours lives."""
     import fcntl  # noqa: PLC0415 - not on every system
 
@@ -76,7 +77,7 @@ def _prepare(connection: Connection, config: Config) -> None:
     now = time.time()
     if not config.database.url:
         TaskStore(config.callbacks, lambda dialect, state: False).free(connection, None, now)
-        outbox.release_owner(connection, None)
+        outbox.release_all(connection)
     if config.security.bootstrap_key:
         _bootstrap(connection, config, now)
 
@@ -85,11 +86,11 @@ def _bootstrap(connection: Connection, config: Config, now: float) -> None:
     vault = open_vault(config)
     try:
         account = access.get_account(connection, BOOTSTRAP)
-    except access.NotFound:
+    except NotFound:
         account = access.create_account(
             connection, vault, BOOTSTRAP, currency=config.billing.currency, credit_limit=None, now=now
         )
-    with contextlib.suppress(access.Conflict):
+    with contextlib.suppress(Conflict):
         access.create_key(
             connection,
             vault,

@@ -32,8 +32,8 @@ async def receive() -> AsyncIterator[Receive]:
 
 
 @pytest.fixture
-async def deliver(database: Database, clock: Clock) -> AsyncIterator[Deliver]:
-    """Starts deliverers on the test's database."""
+async def deliver(database: Database, clock: Clock, receive: Receive) -> AsyncIterator[Deliver]:
+    """Starts deliverers on the test's database, which stop before the receivers do."""
     started: list[Delivery] = []
 
     def start(on: Database = database, **changes: Any) -> Delivery:

@@ -116,7 +116,6 @@ class Clock:
     def __init__(self) -> None:
         self.now = time.time()
         self._sleeps: list[tuple[float, asyncio.Event]] = []
-        self._changes = Changes()
 
     def __call__(self) -> float:
         return self.now
@@ -124,12 +123,7 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         event = asyncio.Event()
         self._sleeps.append((self.now + seconds, event))
-        self._changes.happened()
         await event.wait()
-
-    async def slept(self, times: int = 1) -> None:
-        """Wait until somebody has gone to sleep for the so-manieth time."""
-        await self._changes.until(lambda: len(self._sleeps) >= times)
 
     def move_to(self, moment: float) -> None:
         self.now = max(self.now, moment)
@@ -208,11 +202,13 @@ class Delivery:
         self.clock = clock
         self.trail = Trail(crash_at)
         self.owner = f"process-{next(numbers)}"
+        self._rests = 0
+        self._rested = Changes()
         self._session = guarded_session(policy, timeout=ClientTimeout(total=30), resolver=resolver)
         values: dict[str, Any] = {
             "render": render,
             "secret_of": secret_of,
-            "sleep": clock.sleep,
+            "sleep": self._sleep,
             "jitter": lambda: 0.5,
             "poll_seconds": NEVER,
             **changes,
@@ -240,12 +236,23 @@ class Delivery:
         """Wait until so many tries in all were made and recorded."""
         await self.trail.reached("callback.recorded", times)
 
+    async def rested(self) -> None:
+        """Wait until it has looked into the outbox and found nothing more to do."""
+        await self._rested.until(lambda: self._rests > 0)
+
+    async def _sleep(self, seconds: float) -> None:
+        self._rests += 1
+        self._rested.happened()
+        await self.clock.sleep(seconds)
+
     async def crash(self) -> None:
         """End as a killed process does: nothing is given back."""
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
 
     async def stop(self, within: float = 0.0) -> None:
+        if self._session.closed:
+            return
         await self.deliverer.stop(within)
         await asyncio.gather(self._running, return_exceptions=True)
         await self._session.close()

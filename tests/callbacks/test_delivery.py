@@ -283,14 +283,12 @@ async def test_a_body_that_cannot_be_made_now_is_made_later(
     assert (received.body, received.headers["content-type"]) == (b"{}", "application/problem+json")
 
 
-async def test_it_goes_on_after_the_database_could_not_be_read(
-    database: Database, deliver: Deliver, receive: Receive, clock: Clock
-) -> None:
+async def test_it_goes_on_after_the_database_could_not_be_read(database: Database, deliver: Deliver, receive: Receive) -> None:
     receiver = await receive()
     callbacks.drop(database.engine)
     with structlog.testing.capture_logs() as logs:
         delivery = deliver()
-        await clock.slept()
+        await delivery.rested()
     assert [entry["event"] for entry in logs] == ["callback.outbox_unreadable"]
     metadata.create_all(database.engine)
     delivery.put(receiver.url)
@@ -317,3 +315,35 @@ async def test_logs_name_the_task_and_no_secret_and_metrics_count(deliver: Deliv
     assert "hush" not in text
     assert (total("delivered") - delivered, total("dead") - dead) == (1, 1)
     assert REGISTRY.get_sample_value("genway_callback_seconds_count") == seconds + 2
+
+
+async def test_a_secret_that_cannot_be_had_is_a_failure_like_others(
+    database: Database, deliver: Deliver, receive: Receive, clock: Clock
+) -> None:
+    secrets = ["whsec_!", SECRET]
+
+    async def shaky(account_id: str) -> str:
+        return secrets.pop(0)
+
+    receiver = await receive()
+    delivery = deliver(secret_of=shaky)
+    callback = delivery.put(receiver.url)
+    await delivery.recorded()
+    row = get(database, callback)
+    assert (row.state, row.last_error) == ("waiting", "the body could not be signed; the server's log has the reason")
+    clock.move_to(row.next_at)
+    await receiver.got(1)
+
+
+async def test_a_traceback_that_shows_variables_shows_no_secret(
+    deliver: Deliver, receive: Receive, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """structlog's own console format does, unless it is told not to."""
+    delivery = deliver(crash_at="callback.sent")
+    delivery.put((await receive()).url)
+    await delivery.trail.reached("callback.sent")
+    await delivery.stop(within=10)
+    shown = capsys.readouterr().out
+    assert "the process ends at callback.sent" in shown
+    assert "locals" in shown
+    assert SECRET not in shown

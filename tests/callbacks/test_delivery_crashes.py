@@ -26,7 +26,7 @@ async def test_a_crash_between_the_answer_and_the_record_sends_it_again_under_th
 
     clock.move(59)
     second = deliver()
-    await clock.slept(2)
+    await second.rested()
     assert len(receiver.received) == 1
 
     clock.move(1)
@@ -60,8 +60,7 @@ async def test_a_crash_after_the_record_sends_nothing_again(
     await first.trail.reached("callback.recorded")
     await first.crash()
     clock.move(3600)
-    deliver()
-    await clock.slept(2)
+    await deliver().rested()
     assert get(database, callback).state == "delivered"
     assert len(receiver.received) == 1
 
@@ -107,8 +106,7 @@ async def test_a_lease_outlasts_the_longest_try(database: Database, deliver: Del
     callback = first.put(receiver.url)
     await receiver.got(1)
     clock.move(20)  # the body and the answer may each take the 10 s of `timeout_seconds`
-    deliver()
-    await clock.slept(2)
+    await deliver().rested()
     assert get(database, callback).owner == first.owner
     answer.set()
     await first.recorded()

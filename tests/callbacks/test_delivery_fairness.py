@@ -29,7 +29,10 @@ async def test_a_slow_receiver_holds_a_few_slots_and_starves_nobody(deliver: Del
     gate = Gate()
     slow = await receive(lambda number: gate.answer())
     delivery = deliver(settings=Callbacks(at_once=8))
-    for _ in range(20):
+    for _ in range(3):
+        delivery.put(slow.url)
+    await slow.got(3)
+    for _ in range(17):
         delivery.put(slow.url)
     await slow.got(4)
     quick = [await receive() for _ in range(3)]
@@ -63,22 +66,23 @@ async def test_a_freed_slot_goes_to_the_receiver_with_the_fewest_under_way(deliv
 
 async def test_what_failed_before_takes_half_of_the_slots_at_most(deliver: Deliver, receive: Receive, clock: Clock) -> None:
     gate = Gate()
-    dead = [await receive(lambda number: 500 if number == 1 else gate.answer()) for _ in range(6)]
+    dead = [await receive(lambda number: 500 if number <= 4 else gate.answer()) for _ in range(6)]
     delivery = deliver(settings=Callbacks(at_once=4))
-    for receiver in dead:
-        delivery.put(receiver.url)
-    await delivery.recorded(6)
+    for number in range(24):
+        delivery.put(dead[number % 6].url)
+    await delivery.recorded(24)
     clock.move(60)
+    await delivery.trail.reached("callback.sending", 26)
     healthy = await receive()
     for _ in range(10):
         delivery.put(healthy.url)
     await healthy.got(10)
-    await delivery.recorded(16)
+    await delivery.recorded(34)
     assert sum(receiver.under_way for receiver in dead) == 2
-    for _ in dead:
+    for _ in range(24):
         gate.let_through()
-    await delivery.recorded(22)
-    assert {len(receiver.received) for receiver in dead} == {2}
+    await delivery.recorded(58)
+    assert {len(receiver.received) for receiver in dead} == {8}
 
 
 async def test_no_more_are_under_way_than_the_setting_says(deliver: Deliver, receive: Receive) -> None:

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
-from standins.files import FakeFiles
-from standins.runway_vendor import KEY, RunwayVendor
 
 from genway.operations import AnyOperation
 from genway.providers.base import ChannelSettings, Provider, Submission
+from standins.files import FakeFiles
+from standins.runway_vendor import KEY, RunwayVendor
 
 
 @pytest.fixture

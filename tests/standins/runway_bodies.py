@@ -30,27 +30,27 @@ class Strict(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only
     pass
 
 
-class Moderation(Strict):
+class Moderation(Strict, kw_only=True):
     public_figure_threshold: Literal["auto", "low"]
 
 
-class Created(Strict):
+class Created(Strict, kw_only=True):
     model: str
     seed: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     content_moderation: Moderation | UnsetType = UNSET
 
 
-class First(Strict):
+class First(Strict, kw_only=True):
     uri: str
     position: Literal["first"]
 
 
-class Positioned(Strict):
+class Positioned(Strict, kw_only=True):
     uri: str
     position: Literal["first", "last"]
 
 
-class Gen3aTurbo(Created):
+class Gen3aTurbo(Created, kw_only=True):
     prompt_image: str | list[Positioned]
     prompt_text: Text
     ratio: Literal["1280:768", "768:1280"] | UnsetType = UNSET
@@ -58,7 +58,7 @@ class Gen3aTurbo(Created):
     watermark: bool | UnsetType = UNSET
 
 
-class Gen4Turbo(Created):
+class Gen4Turbo(Created, kw_only=True):
     prompt_image: str | list[First]
     ratio: Gen4Ratio
     duration: Annotated[int, Meta(ge=2, le=10)] | UnsetType = UNSET
@@ -66,7 +66,7 @@ class Gen4Turbo(Created):
     watermark: bool | UnsetType = UNSET
 
 
-class Gen45(Created):
+class Gen45(Created, kw_only=True):
     prompt_image: str | list[First]
     prompt_text: Text
     ratio: Gen4Ratio
@@ -75,47 +75,47 @@ class Gen45(Created):
     prores_profile: str | UnsetType = UNSET
 
 
-class Gen45Text(Created):
+class Gen45Text(Created, kw_only=True):
     prompt_text: Text
     ratio: Literal["1280:720", "720:1280"]
     duration: Annotated[int, Meta(ge=2, le=10)]
     output_format: str | UnsetType = UNSET
 
 
-class Veo(Created):
+class Veo(Created, kw_only=True):
     ratio: VeoRatio
     duration: Literal[4, 6, 8] | UnsetType = UNSET
     audio: bool | UnsetType = UNSET
     negative_prompt: str | UnsetType = UNSET
 
 
-class VeoImage(Veo):
+class VeoImage(Veo, kw_only=True):
     prompt_image: str | list[Positioned]
     prompt_text: Text | UnsetType = UNSET
 
 
-class VeoText(Veo):
+class VeoText(Veo, kw_only=True):
     prompt_text: Text
 
 
-class Picture(Strict):
+class Picture(Strict, kw_only=True):
     type: Literal["image"]
     uri: str
 
 
-class Clip(Strict):
+class Clip(Strict, kw_only=True):
     type: Literal["video"]
     uri: str
 
 
-class Gen4Aleph(Created):
+class Gen4Aleph(Created, kw_only=True):
     video_uri: str
     prompt_text: Text
     ratio: AlephRatio | UnsetType = UNSET
     references: Annotated[list[Picture], Meta(max_length=1)] | UnsetType = UNSET
 
 
-class Aleph2(Created):
+class Aleph2(Created, kw_only=True):
     video_uri: str
     prompt_text: Text | UnsetType = UNSET
     keyframes: Annotated[list[Any], Meta(max_length=5)] | UnsetType = UNSET
@@ -123,33 +123,33 @@ class Aleph2(Created):
     output_format: str | UnsetType = UNSET
 
 
-class Tagged(Strict):
+class Tagged(Strict, kw_only=True):
     uri: str
     tag: Annotated[str, Meta(min_length=3, max_length=16)] | UnsetType = UNSET
 
 
-class Gen4Image(Created):
+class Gen4Image(Created, kw_only=True):
     prompt_text: Text
     ratio: ImageRatio
     reference_images: Annotated[list[Tagged], Meta(max_length=3)] | UnsetType = UNSET
 
 
-class Gen4ImageTurbo(Created):
+class Gen4ImageTurbo(Created, kw_only=True):
     prompt_text: Text
     ratio: ImageRatio
     reference_images: Annotated[list[Tagged], Meta(min_length=1, max_length=3)]
 
 
-class Upscale(Strict):
+class Upscale(Strict, kw_only=True):
     model: str
     video_uri: str
 
 
-class FrameRate(Upscale):
+class FrameRate(Upscale, kw_only=True):
     target_framerate: Literal["24", "25", "30", "48", "50", "60", "120", "23_98", "29_97", "59_94"]
 
 
-class ActTwo(Created):
+class ActTwo(Created, kw_only=True):
     character: dict[str, str]
     reference: Clip
     ratio: Gen4Ratio | UnsetType = UNSET

@@ -83,7 +83,7 @@ class Settings(msgspec.Struct):
     variant: the shape in which the page's dialect answers. echo_key: whether errors repeat the caller's key.
     """
 
-    steps: list[str] = ["PENDING", "RUNNING", "SUCCEEDED"]
+    steps: tuple[str, ...] = ("PENDING", "RUNNING", "SUCCEEDED")
     step_seconds: float | None = None
     variant: Literal["wrapped", "full", "row"] = "wrapped"
     echo_key: bool = False

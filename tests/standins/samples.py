@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from functools import cache
 
 import av
@@ -14,14 +15,19 @@ WIDTH, HEIGHT, FRAMES = 320, 180, 24
 @cache
 def clip() -> bytes:
     """One second of H.264 in an MP4, yuv420p, 24 frames, in which a bright bar moves."""
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4", options={"movflags": "faststart"}) as container:
+    # The index can only be moved to the front in a file that can be read back.
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        _encode(file.name)
+        return file.read()
+
+
+def _encode(path: str) -> None:
+    with av.open(path, "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=FRAMES, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number in range(FRAMES):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(_image(number), format="rgb24")))
         container.mux(stream.encode())
-    return buffer.getvalue()
 
 
 @cache

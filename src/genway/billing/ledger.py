@@ -21,7 +21,7 @@ from sqlalchemy import Connection, bindparam, case, func, insert, select, text, 
 
 from genway.billing import money
 from genway.db.tables import accounts, balances, entries, transfers
-from genway.errors import Conflict, InsufficientBalance
+from genway.errors import Conflict, InsufficientBalance, InvalidRequest
 
 Kind = Literal["topup", "hold", "settle", "release"]
 PHASE = {"topup": "topup", "hold": "open", "settle": "close", "release": "close"}
@@ -70,7 +70,9 @@ def open_books(connection: Connection, account_id: str, mode: str) -> None:
 
 
 def top_up(connection: Connection, account_id: str, mode: str, amount: int, memo: str, now: float) -> None:
-    """Add to an account's balance; a negative amount corrects an earlier one."""
+    """Add to an account's balance; a negative amount corrects an earlier one. Raises InvalidRequest for 0."""
+    if amount == 0:
+        raise InvalidRequest("an amount other than 0", field="amount")
     _transfer(
         connection,
         kind="topup",
@@ -195,8 +197,9 @@ def audit(connection: Connection) -> list[str]:
         select(entries.c.transfer_id).group_by(entries.c.transfer_id).having(func.sum(entries.c.amount) != 0)
     ).scalars()
     faults += [f"transfer {number} does not sum to 0" for number in unbalanced]
-    sums = dict(connection.execute(select(entries.c.book, func.sum(entries.c.amount)).group_by(entries.c.book)).tuples().all())
-    for name, amount in connection.execute(select(balances.c.book, balances.c.amount)).tuples():
+    query = select(entries.c.book, func.sum(entries.c.amount)).group_by(entries.c.book)
+    sums: dict[str, int] = {name: amount for name, amount in connection.execute(query)}
+    for name, amount in connection.execute(select(balances.c.book, balances.c.amount)):
         if sums.pop(name, 0) != amount:
             faults.append(f"book {name} says {amount} but its entries do not")
     faults += [f"book {name} has entries and no balance" for name in sums]

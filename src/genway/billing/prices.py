@@ -105,11 +105,11 @@ def quote(operation: AnyOperation, model: str, book: Sequence[Price], currency: 
     For each unit the most precise price counts; of two equally precise ones the one set by hand. Where a price
     for the exact model exists, patterns no longer count for it, whatever their unit.
     """
-    fitting = [price for price in book if price.fits(operation.kind, model)]
-    if not fitting:
-        raise NoChannel(f"{model} has no price; set one with `genway price set`", field="model")
-    best = max(price.precision[:3] for price in fitting)
     units = operation.units()
+    fitting = [price for price in book if price.fits(operation.kind, model)]
+    if not any(price.unit in units for price in fitting):
+        raise NoChannel(f"{model} has no price; set one with `genway price set`", field="model")
+    best = max(price.precision[:3] for price in fitting if price.unit in units)
     chosen = {
         price.unit: price
         for price in sorted(fitting, key=lambda price: price.precision)

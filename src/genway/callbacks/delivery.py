@@ -36,6 +36,8 @@ POLL_SECONDS = 2.0
 ANSWER_BYTES = 2048
 ANSWER_SECONDS = 2.0
 ERROR_LENGTH = 500
+TIMEOUTS_IN_A_TRY = 3  # for the body, the secret, and the answer
+SPARE_SECONDS = 5.0
 USER_AGENT = f"genway/{version('genway')}"
 
 LEVELS = {"delivered": logging.INFO, "failed": logging.WARNING, "lost": logging.WARNING, "dead": logging.ERROR}
@@ -108,7 +110,7 @@ class Deliverer:
         self._owner = owner
         self._clock = clock
         # A lease that could end during a try would let another process send the same at the same time.
-        self._lease_seconds = max(lease_seconds, 2 * settings.timeout_seconds + ANSWER_SECONDS + 5)
+        self._lease_seconds = max(lease_seconds, TIMEOUTS_IN_A_TRY * settings.timeout_seconds + SPARE_SECONDS)
         self._sleep = sleep
         self._jitter = jitter
         self._checkpoint = checkpoint
@@ -239,38 +241,38 @@ class Deliverer:
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
                 rendered = await self._render(callback.task_id, callback.event)
-                secret = await self._secret_of(callback.account_id)
         except Exception:
             log.exception("callback.not_rendered", task_id=callback.task_id, callback_id=callback.id)
             return Outcome("failed", "the body could not be made; the server's log has the reason")
         if rendered is None:
             return Outcome("dead", "there is no such task any more")
+        try:
+            headers = await self._headers(callback, rendered)
+        except Exception as error:
+            # No traceback: some formats show the variables with it, and one of them is the secret.
+            log.error("callback.not_signed", task_id=callback.task_id, callback_id=callback.id, error=type(error).__name__)
+            return Outcome("failed", "the body could not be signed; the server's log has the reason")
         self._checkpoint("callback.sending", callback.task_id)
-        outcome = await self._post(callback, rendered, secret)
+        outcome = await self._post(callback.url, headers, rendered.body)
         self._checkpoint("callback.sent", callback.task_id)
         return outcome
 
-    async def _post(self, callback: Callback, rendered: Rendered, secret: str) -> Outcome:
-        headers = {
-            "content-type": rendered.content_type,
-            "user-agent": USER_AGENT,
-            **signatures.sign(secret, callback.id, self._clock(), rendered.body),
-        }
+    async def _headers(self, callback: Callback, rendered: Rendered) -> dict[str, str]:
+        async with asyncio.timeout(self._settings.timeout_seconds):
+            secret = await self._secret_of(callback.account_id)
+        signature = signatures.sign(secret, callback.id, self._clock(), rendered.body)
+        return {"content-type": rendered.content_type, "user-agent": USER_AGENT, **signature}
+
+    async def _post(self, url: str, headers: dict[str, str], body: bytes) -> Outcome:
         limit = aiohttp.ClientTimeout(total=self._settings.timeout_seconds)
         try:
-            check_text(callback.url, self._policy, field="callback_url")
-            async with self._session.post(
-                callback.url,
-                data=rendered.body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=limit,
-            ) as response:
+            check_text(url, self._policy, field="callback_url")
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False, timeout=limit) as response:
                 return await self._judge(response)
         except TimeoutError:
             return Outcome("failed", f"no answer within {self._settings.timeout_seconds:g} s")
         except (aiohttp.ClientError, GenwayError, OSError, ValueError) as error:
-            return Outcome("failed", f"{error or type(error).__name__}"[:ERROR_LENGTH])
+            return Outcome("failed", (str(error) or type(error).__name__)[:ERROR_LENGTH])
 
     async def _judge(self, response: aiohttp.ClientResponse) -> Outcome:
         status = response.status

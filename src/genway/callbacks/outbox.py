@@ -196,6 +196,12 @@ def release_owner(connection: Connection, owner: str) -> int:
     return connection.execute(statement).rowcount
 
 
+def release_all(connection: Connection) -> int:
+    """Free what any process had claimed, when it is known that none is left; returns how many."""
+    statement = update(callbacks).where(callbacks.c.owner.is_not(None), callbacks.c.state == "waiting")
+    return connection.execute(statement.values(owner=None, lease_until=None)).rowcount
+
+
 def replay(
     connection: Connection,
     *,

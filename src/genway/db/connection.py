@@ -8,6 +8,7 @@ rows are on disk. Each piece of work runs in a savepoint: one that raises undoes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -134,23 +135,19 @@ class Database:
 
     def _commit(self, group: list[tuple[Write[Any], Future[Any]]]) -> list[tuple[Any, BaseException | None]]:
         outcomes: list[tuple[Any, BaseException | None]] = []
-        with self._engine.begin() as connection:
-            alone = len(group) == 1
+        alone = len(group) == 1
+        with self._engine.connect() as connection, connection.begin() as transaction:
             for work, _ in group:
                 try:
-                    if alone:
+                    # A savepoint keeps a work that raises from undoing its neighbours; alone it has none.
+                    with contextlib.nullcontext() if alone else connection.begin_nested():
                         outcomes.append((work(connection), None))
-                    else:
-                        with connection.begin_nested():
-                            outcomes.append((work(connection), None))
-                except DBAPIError as error:
-                    if alone or _worth_another_try(error) or _broken(error):
+                except Exception as error:
+                    if isinstance(error, DBAPIError) and (_worth_another_try(error) or _broken(error)):
                         raise
                     outcomes.append((None, error))
-                except Exception as error:
-                    outcomes.append((None, error))
-                    if alone:
-                        connection.rollback()
+            if alone and outcomes[0][1] is not None:
+                transaction.rollback()
         return outcomes
 
 

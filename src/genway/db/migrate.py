@@ -9,6 +9,10 @@ from sqlalchemy import Connection, Engine, inspect, text
 from genway.db.tables import metadata
 
 
+class NewerDatabase(RuntimeError):
+    """The database belongs to a newer version of genway."""
+
+
 def head() -> str:
     """The newest revision that this version knows."""
     versions = files("genway.db").joinpath("migrations", "versions")
@@ -18,7 +22,7 @@ def head() -> str:
 def migrate(engine: Engine) -> None:
     """Create the tables of an empty database, or run the migrations that an older one lacks.
 
-    Raises RuntimeError for a database of a newer version.
+    Raises NewerDatabase.
     """
     with engine.begin() as connection:
         current = _revision(connection)
@@ -30,7 +34,7 @@ def migrate(engine: Engine) -> None:
             connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": head()})
             return
         if current is not None and current > head():
-            raise RuntimeError(f"this database belongs to a newer version (its schema is {current}, known is {head()})")
+            raise NewerDatabase(f"this database belongs to a newer version (its schema is {current}, known is {head()})")
     _upgrade(engine)
 
 

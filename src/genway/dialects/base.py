@@ -28,7 +28,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from genway.access.model import Asked
 from genway.dialects.body import read
-from genway.errors import BodyTooLarge, GenwayError, InvalidRequest, Unauthenticated
+from genway.errors import GenwayError, InvalidRequest, Unauthenticated
 from genway.gateway import Gateway, Quote
 from genway.tasks.model import State, Task
 
@@ -58,16 +58,21 @@ class Format(msgspec.Struct, frozen=True):
 
 
 class Asking(msgspec.Struct, frozen=True):
-    """What an error or a quote is rendered for: the route's path and when the request came (a monotonic clock)."""
+    """What an error or a quote is rendered for: the route's path, when the request came (a monotonic clock), itself."""
 
     path: str
     started: float
     request_id: str
+    request: Request[Any, Any, Any] | None = None
 
     @property
     def seconds(self) -> float:
         """How long the request has taken so far."""
         return time.perf_counter() - self.started
+
+    def header(self, name: str) -> str | None:
+        """A header of the request, if it was sent."""
+        return self.request.headers.get(name) if self.request else None
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +98,6 @@ class Route(msgspec.Struct, frozen=True):
     method: str
     paths: tuple[str, ...]
     handler: Callable[..., Awaitable[Answer]]
-    max_body_bytes: int | None = None
 
 
 class Router:
@@ -142,32 +146,11 @@ def handlers(dialect: Dialect) -> list[HTTPRouteHandler]:
 
 
 def _handler(dialect: Dialect, route: Route) -> HTTPRouteHandler:
-    wanted = get_type_hints(route.handler)
-    wanted.pop("return", None)
-    parameters = list(inspect.signature(route.handler).parameters)
-    needs_body = "body" in wanted
-    body_type = wanted.get("body")
-
     async def endpoint(request: Request[Any, Any, Any]) -> Response[bytes]:
-        asking = Asking(request.scope["path"], time.perf_counter(), str(request.scope["state"].get("request_id", "")))
+        asking = Asking(request.scope["path"], time.perf_counter(), str(request.scope["state"].get("request_id", "")), request)
         try:
-            raw = await _raw_body(request) if route.method in {"POST", "PUT", "PATCH"} else b""
-            gateway: Gateway = request.app.state.gateway
-            given: dict[str, Any] = {}
-            for name in parameters:
-                if name == "gateway":
-                    given[name] = gateway
-                elif name == "asked":
-                    given[name] = await _asked(request, gateway, dialect, raw)
-                elif name == "request":
-                    given[name] = request
-                elif name == "asking":
-                    given[name] = asking
-                elif name != "body":
-                    given[name] = request.path_params[name]
-            if needs_body:
-                given["body"] = raw if body_type is bytes else read(typing.cast(type, body_type), raw)
-            answer = await route.handler(**given)
+            raw = await request.body() if route.method in {"POST", "PUT", "PATCH"} and "body" in wants(route) else b""
+            answer = await call(route, request, raw, asking, lambda: _asked(request, dialect, raw))
         except Quoted as quoted:
             answer = dialect.render_quote(quoted.quote, asking)
         except GenwayError as error:
@@ -177,11 +160,47 @@ def _handler(dialect: Dialect, route: Route) -> HTTPRouteHandler:
     endpoint.__name__ = route.handler.__name__
     endpoint.__doc__ = route.handler.__doc__
     return HTTPRouteHandler(
-        list(route.paths), http_method=typing.cast(Any, route.method), media_type=JSON, tags=[dialect.name]
+        list(route.paths), http_method=typing.cast(Any, route.method), media_type=JSON, status_code=200, tags=[dialect.name]
     )(endpoint)
 
 
-class Quoted(Exception):  # noqa: N818
+@cache
+def wants(route: Route) -> Mapping[str, Any]:
+    """The parameters of a route's handler, by name, with their types."""
+    hints = get_type_hints(route.handler)
+    return {name: hints.get(name, str) for name in inspect.signature(route.handler).parameters}
+
+
+async def call(
+    route: Route,
+    request: Request[Any, Any, Any],
+    raw: bytes,
+    asking: Asking,
+    authenticate: Callable[[], Awaitable[Asked]],
+) -> Answer:
+    """Run a route's handler with what its parameters ask for. Raises what the handler raises.
+
+    Who asks is looked at before what is asked: a stranger does not learn what is wrong with a body.
+    """
+    wanted = wants(route)
+    given: dict[str, Any] = {"asked": await authenticate()} if "asked" in wanted else {}
+    for name, type_ in wanted.items():
+        if name == "gateway":
+            given[name] = request.app.state.gateway
+        elif name == "asked":
+            continue
+        elif name == "request":
+            given[name] = request
+        elif name == "asking":
+            given[name] = asking
+        elif name == "body":
+            given[name] = raw if type_ is bytes else read(type_, raw)
+        else:
+            given[name] = request.path_params[name]
+    return await route.handler(**given)
+
+
+class Quoted(Exception):
     """A dry run has come to its end; carries the price."""
 
     def __init__(self, quote: Quote) -> None:
@@ -206,19 +225,7 @@ def error_answer(dialect: Dialect, error: GenwayError, asking: Asking) -> Answer
 
 def respond(answer: Answer) -> Response[bytes]:
     content = b"" if answer.body is None else msgspec.json.encode(answer.body)
-    return Response(
-        content, status_code=answer.status, headers=dict(answer.headers), media_type=JSON if content else None
-    )
-
-
-async def _raw_body(request: Request[Any, Any, Any]) -> bytes:
-    """The body in full. The outer application counts it and ends it where it is too large or too slow."""
-    try:
-        return await request.body()
-    except BodyTooLarge:
-        raise
-    except GenwayError:
-        raise
+    return Response(content, status_code=answer.status, headers=dict(answer.headers), media_type=JSON if content else None)
 
 
 def credentials(request: Request[Any, Any, Any], dialect: Dialect) -> str:
@@ -232,7 +239,8 @@ def credentials(request: Request[Any, Any, Any], dialect: Dialect) -> str:
     return next((request.headers[name] for name in dialect.key_headers if name in request.headers), "")
 
 
-async def _asked(request: Request[Any, Any, Any], gateway: Gateway, dialect: Dialect, raw: bytes) -> Asked:
+async def _asked(request: Request[Any, Any, Any], dialect: Dialect, raw: bytes) -> Asked:
+    gateway: Gateway = request.app.state.gateway
     secret = credentials(request, dialect)
     if not secret:
         raise Unauthenticated("send your key in the header Authorization: Bearer <key>")

@@ -53,7 +53,7 @@ def read(type_: type[T], raw: bytes) -> T:
     content = parse(raw)
     if not isinstance(content, dict):
         raise InvalidRequest(f"the body is a JSON object, got {shown(content)}")
-    value, unknown = _value(_type(type_), content, "")
+    value, unknown = _value(_type(cast(Any, type_)), content, "")
     if unknown and isinstance(value, Body):
         value.extra = unknown
     return cast(T, value)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from litestar import Request
 
 from genway.access.model import Asked
 from genway.billing import money
 from genway.dialects import base
 from genway.dialects.base import Answer, Asking, Dialect, Quoted, Router
-from genway.dialects.body import Body, read
+from genway.dialects.body import Body
 from genway.errors import GenwayError, InvalidRequest
-from genway.gateway import Gateway, Quote
+from genway.gateway import Quote
+
+QUOTES = ("/v1/quote",)
 
 route = Router()
 
@@ -24,30 +27,23 @@ class QuoteRequest(Body, kw_only=True):
     body: dict[str, Any]
 
 
-@route.post("/v1/quote")
-async def quote(body: QuoteRequest, gateway: Gateway, asked: Asked) -> Answer:
+@route.post(*QUOTES)
+async def quote(body: QuoteRequest, request: Request[Any, Any, Any], asking: Asking, asked: Asked) -> Answer:
     """Check a request and price it without doing it."""
-    path = body.path.rstrip("/")
-    found = next(
-        (r for d in base.discover().values() for r in d.routes if r.method == "POST" and path in r.paths and r is not _quote()),
-        None,
+    taking = (
+        r for dialect in base.discover().values() for r in dialect.routes if r.method == "POST" and "asked" in base.wants(r)
     )
+    found = next((r for r in taking if body.path in r.paths and body.path not in QUOTES), None)
     if found is None:
         raise InvalidRequest(f"a path that takes work, like /runway/pro/generate, got {body.path}", field="path")
-    arguments: dict[str, Any] = {}
-    for name, wanted in base.parameters(found.handler).items():
-        if name == "gateway":
-            arguments[name] = gateway
-        elif name == "asked":
-            arguments[name] = msgspec.structs.replace(asked, dry_run=True)
-        elif name == "body":
-            arguments[name] = read(wanted, msgspec.json.encode(body.body))
+
+    async def rehearsing() -> Asked:
+        return msgspec.structs.replace(asked, dry_run=True)
+
     try:
-        await found.handler(**arguments)
+        await base.call(found, request, msgspec.json.encode(body.body), asking, rehearsing)
     except Quoted as quoted:
         return Answer(as_json(quoted.quote))
-    except TypeError:
-        pass
     raise InvalidRequest(f"{body.path} takes no work, so it has no price", field="path")
 
 
@@ -88,10 +84,6 @@ def render_error(error: GenwayError, asking: Asking) -> Answer:
 
 def render_quote(quote: Quote, asking: Asking) -> Answer:
     return Answer(as_json(quote))
-
-
-def _quote() -> base.Route:
-    return route.routes[0]
 
 
 dialect = Dialect(

@@ -13,7 +13,7 @@ import msgspec
 from yarl import URL
 
 from genway.config import Media
-from genway.errors import GenwayError, MediaRefused
+from genway.errors import GenwayError
 from genway.media.address import AddressPolicy, check_text, guarded_session, origin
 from genway.media.incoming import IncomingFile, too_large
 from genway.media.probe import KINDS, SNIFF_BYTES, check_head
@@ -37,13 +37,15 @@ class Fetched(msgspec.Struct, frozen=True):
     final_url: str
 
 
-class FetchFailed(MediaRefused):
-    """The address did not give a file.
+class FetchFailed(GenwayError):
+    """The address did not give a file. Nothing is known to be wrong with the file itself.
 
     retryable: it may do so later: nobody was there, it took too long, or the server was at fault (5xx).
     """
 
     code = "media_unreachable"
+    status = 400
+    type = "invalid_request_error"
 
     def __init__(self, message: str, *, retryable: bool, field: str | None = None) -> None:
         super().__init__(message, field=field)
@@ -93,7 +95,7 @@ class Fetcher:
         accept: kinds of file taken; anything else is refused by its first bytes. deadline_seconds: for everything
         together, look-ups and redirects included; by default as the settings have it.
 
-        Raises AddressRefused, MediaRefused, FetchFailed (one of the latter) and Unavailable when the disk is full.
+        Raises AddressRefused, MediaRefused, FetchFailed, and Unavailable when the disk is full.
         """
         seconds = self.limits.fetch_seconds if deadline_seconds is None else deadline_seconds
         try:

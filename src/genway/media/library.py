@@ -10,22 +10,21 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import uuid_utils
-from sqlalchemy import Connection, Row, insert, select, update
 from yarl import URL
 
 from genway.config import Media
-from genway.db import Database, tables
-from genway.errors import GenwayError, InvalidRequest, MediaRefused, NotFound
-from genway.media.address import check_text
+from genway.db import Database
+from genway.errors import Conflict, GenwayError, InvalidRequest, MediaRefused, NotFound
+from genway.media import records
+from genway.media.address import check_text, origin
 from genway.media.fetch import Fetcher
 from genway.media.incoming import IncomingFile, on_thread, too_large, unavailable
 from genway.media.inline import decode
 from genway.media.links import PREFIX, LinkSigner
-from genway.media.probe import EXTENSIONS, KINDS, probe
+from genway.media.probe import KINDS, MediaInfo, probe, probe_async
+from genway.media.records import MEDIA_ID, StoredMedia, Upload, new_media_id
 from genway.media.store import Store
 from genway.operations import MediaRef
 
@@ -41,44 +40,13 @@ ROLE_KINDS: dict[str, frozenset[str]] = {
     "last_frame": frozenset({"image"}),
 }
 
-# What came out of a task is measured, not limited: it is paid for.
-OUTPUT_LIMITS = Media(max_image_bytes=2**50, max_video_bytes=2**50, max_pixels=2**31, max_seconds=24 * 3600)
+# What came out of a task is paid for: only what would endanger this machine is refused.
+OUTPUT_LIMITS = Media(max_image_bytes=2**30, max_video_bytes=2**32, max_pixels=2**29, max_seconds=24 * 3600)
 
-_MEDIA_ID = re.compile(r"med_[0-9a-f]{32}", re.ASCII)
 _OWN = re.compile(r"(?:genway|runway)://([a-zA-Z0-9_-]{1,64})", re.ASCII)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.ASCII | re.IGNORECASE)
-_OWN_LINK = re.compile(rf"{PREFIX}(med_[0-9a-f]{{32}})\.[a-z0-9]+", re.ASCII)
+_OWN_LINK = re.compile(rf".*{PREFIX}({MEDIA_ID.pattern})\.[a-z0-9]+", re.ASCII)
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
-
-
-class StoredMedia(msgspec.Struct, frozen=True):
-    """A file in our store. seconds: of a clip or sound. width, height: in pixels, of a picture or clip."""
-
-    id: str
-    account_id: str
-    role: str
-    key: str
-    content_type: str
-    bytes: int
-    sha256: str
-    width: int | None
-    height: int | None
-    seconds: float | None
-    created_at: float
-
-    @property
-    def extension(self) -> str:
-        """Without the dot."""
-        return EXTENSIONS.get(self.content_type, "bin")
-
-    @property
-    def file_name(self) -> str:
-        return f"{self.id}.{self.extension}"
-
-
-def new_media_id() -> str:
-    """A fresh media id; ids sort by the time they were made."""
-    return f"med_{uuid_utils.uuid7().hex}"
 
 
 class Library:
@@ -100,6 +68,7 @@ class Library:
         *,
         link_seconds: int = 7 * DAY,
         keep_days: int = 0,
+        max_upload_bytes: int = 200 * 1024 * 1024,
     ) -> None:
         self.database = database
         self.store = store
@@ -110,6 +79,7 @@ class Library:
         self.clock = clock
         self._link_seconds = link_seconds
         self._keep_days = keep_days
+        self._max_upload_bytes = max_upload_bytes
 
     async def accept(
         self, account_id: str, value: str | bytes, *, field: str, kinds: Collection[str] = KINDS, role: str = "input"
@@ -127,7 +97,7 @@ class Library:
                 return await self._accept_bytes(account_id, value, kinds, role)
             text = value.strip()
             own = _OWN.fullmatch(text)
-            if own or _MEDIA_ID.fullmatch(text):
+            if own or MEDIA_ID.fullmatch(text):
                 return await self._accept_own(account_id, own[1] if own else text, kinds)
             if text[:5].lower() == "data:" or not _SCHEME.match(text):
                 most = max(self.limits.max_image_bytes, self.limits.max_video_bytes)
@@ -167,6 +137,7 @@ class Library:
         stored = StoredMedia(
             id=media_id,
             account_id=account_id,
+            task_id=task_id,
             role=role,
             # The time in the id spreads files over folders; the digest keeps two tries that differ from being mixed up.
             key=f"{account_id}/{media_id[4:9]}/{media_id}-{digest[:16]}.{info.extension}",
@@ -179,14 +150,48 @@ class Library:
             created_at=self.clock(),
         )
         await self.store.put(source, stored.key, stored.content_type)
-        kept = await self.database.write(lambda connection: _keep(connection, stored, task_id))
+        kept = await self.database.write(lambda connection: records.keep(connection, stored))
         if kept.key != stored.key:
             await self.store.delete(stored.key)
         return kept
 
+    async def take_result(
+        self,
+        *,
+        account_id: str,
+        task_id: str,
+        media_id: str,
+        role: str,
+        url: str | None = None,
+        path: Path | None = None,
+        trusted: str = "",
+    ) -> StoredMedia:
+        """Keep one result of a task: at `url`, or at `path` on this machine. The same again, after a crash, is harmless.
+
+        trusted: the operator's own address of the vendor, which may be private, and results there too.
+        Raises FetchFailed, MediaRefused, AddressRefused, Unavailable, and FileNotFoundError where `path` is gone.
+        """
+        before = await self.get(media_id)
+        if before is not None:
+            return before
+        if path is not None:
+            return await self.add(account_id, task_id, role, path, media_id=media_id)
+        fetched = self.folder(task_id) / f"partial-{uuid_utils.uuid7().hex}"
+        try:
+            await self.fetcher.fetch(
+                url or "",
+                fetched,
+                max_bytes=OUTPUT_LIMITS.max_video_bytes,
+                accept=ROLE_KINDS.get(role, KINDS),
+                trusted_origins=frozenset({origin(trusted)} if trusted else ()),
+            )
+            return await self.add(account_id, task_id, role, fetched, media_id=media_id)
+        finally:
+            fetched.unlink(missing_ok=True)
+
     async def get(self, media_id: str) -> StoredMedia | None:
         """The file's row, whoever it belongs to, unless it is deleted."""
-        return await self.database.read(lambda connection: _find(connection, media_id))
+        return await self.database.read(lambda connection: records.find(connection, media_id))
 
     async def owned(self, account_id: str, media_id: str) -> StoredMedia:
         """The account's file. Raises NotFound for an unknown one and for somebody else's alike."""
@@ -196,11 +201,19 @@ class Library:
         return stored
 
     def url(self, base_url: str, stored: StoredMedia, now: float | None = None) -> str:
-        """A signed link. It stays the same for a while, so that answers and callbacks that name it agree."""
-        step = max(1, self._link_seconds // LINKS_A_LIFETIME)
+        """A signed link that works as long as the settings say, and a little longer."""
         begin = self.clock() if now is None else now
-        expires_at = -int(-(begin + self._link_seconds) // step) * step
-        return base_url.rstrip("/") + self.signer.path(stored.id, stored.extension, expires_at=expires_at)
+        expires_at = int(begin) + self._link_seconds
+        return self.link(base_url, stored.id, stored.extension, account_id=stored.account_id, expires_at=expires_at)
+
+    def link(self, base_url: str, media_id: str, extension: str, *, account_id: str, expires_at: int) -> str:
+        """A signed link that works at least until `expires_at`.
+
+        The time is rounded up, so that answers and callbacks which name the same file for a while name the same link.
+        """
+        step = max(1, self._link_seconds // LINKS_A_LIFETIME)
+        until = -(-expires_at // step) * step
+        return base_url.rstrip("/") + self.signer.path(media_id, extension, account_id=account_id, expires_at=until)
 
     async def open(self, stored: StoredMedia, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from `start` up to, not including, `end`. Raises NotFound, Unavailable."""
@@ -223,7 +236,7 @@ class Library:
         name = hashlib.sha256((ref.media_id or ref.url or "").encode()).hexdigest()[:32]
         try:
             for present in folder.glob(f"{name}.*"):
-                await on_thread(lambda: probe(present, limits=self.limits, expect=kinds))
+                await probe_async(present, limits=self.limits, expect=kinds)
                 return present
             if ref.media_id is not None:
                 stored = await self.owned(account_id, ref.media_id)
@@ -234,7 +247,7 @@ class Library:
             partial = folder / f"partial-{uuid_utils.uuid7().hex}"
             try:
                 await self.fetcher.fetch(ref.url or "", partial, max_bytes=self._most_bytes(kinds), accept=kinds)
-                info = await on_thread(lambda: probe(partial, limits=self.limits, expect=kinds))
+                info = await probe_async(partial, limits=self.limits, expect=kinds)
                 return partial.replace(folder / f"{name}.{info.extension}")
             finally:
                 partial.unlink(missing_ok=True)
@@ -263,7 +276,7 @@ class Library:
         path = await self.path(account_id, ref, task_id=task_id)
         size = path.stat().st_size
         if size <= inline_bytes:
-            content_type = (await on_thread(lambda: probe(path, limits=OUTPUT_LIMITS))).content_type
+            content_type = (await probe_async(path, limits=OUTPUT_LIMITS)).content_type
             data = await on_thread(lambda: b64encode(path.read_bytes()).decode())
             return f"data:{content_type};base64,{data}"
         if https_only and not base_url.lower().startswith("https:"):
@@ -278,42 +291,87 @@ class Library:
 
     def folder(self, task_id: str) -> Path:
         """The task's own folder in scratch, made if need be; for files to fetch and to render into."""
-        if not _SAFE_NAME.fullmatch(task_id):
-            raise ValueError(f"not a task id: {task_id!r}")
-        folder = self.scratch / "tasks" / task_id
+        folder = self._folder(task_id)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unavailable(error) from error
         return folder
 
-    async def release(self, task_id: str) -> None:
+    def release(self, task_id: str) -> None:
         """Remove the task's folder, once it has ended."""
-        folder = self.folder(task_id)
-        await on_thread(lambda: shutil.rmtree(folder, ignore_errors=True))
+        shutil.rmtree(self._folder(task_id), ignore_errors=True)
 
     async def expire(self, now: float | None = None) -> int:
-        """Delete files older than `keep_days`, and what crashes left behind in scratch. How many files went."""
+        """Delete files older than `keep_days`, old uploads, and what crashes left behind. How many files went."""
         now = self.clock() if now is None else now
         await on_thread(lambda: self._sweep(now))
-        if not self._keep_days:
-            return 0
-        table = tables.media
-        old = select(table.c.id).where(table.c.deleted_at.is_(None), table.c.created_at < now - self._keep_days * DAY)
-        ids = await self.database.read(lambda connection: list(connection.scalars(old.limit(EXPIRE_AT_ONCE))))
-        for media_id in ids:
-            await self.remove(media_id, now)
-        return len(ids)
+        gone = 0
+        # A day longer, for the tasks that began with it.
+        for upload in await self.database.read(lambda c: records.uploads_expired_before(c, now - DAY, EXPIRE_AT_ONCE)):
+            if upload.media_id is not None:
+                gone += await self.remove(upload.media_id, now)
+            await self.database.write(lambda c, upload=upload: records.delete_upload(c, upload.id))  # type: ignore[misc]
+        if self._keep_days:
+            before = now - self._keep_days * DAY
+            for media_id in await self.database.read(lambda c: records.older_than(c, before, EXPIRE_AT_ONCE)):
+                gone += await self.remove(media_id, now)
+        return gone
 
-    async def remove(self, media_id: str, now: float | None = None) -> None:
+    async def remove(self, media_id: str, now: float | None = None) -> bool:
         """Delete a file, then say so in its row: after a crash in between, it is deleted once more."""
         stored = await self.get(media_id)
         if stored is None:
-            return
+            return False
         await self.store.delete(stored.key)
         at = self.clock() if now is None else now
-        gone = update(tables.media).where(tables.media.c.id == media_id).values(deleted_at=at)
-        await self.database.write(lambda connection: connection.execute(gone).rowcount)
+        await self.database.write(lambda connection: records.mark_deleted(connection, media_id, at))
+        return True
+
+    async def create_upload(self, account_id: str, filename: str) -> Upload:
+        """Reserve a place for one file, good for 24 hours.
+
+        Who sends the file may have no key: let the address carry `signer.sign(upload.id, …)`, and verify it.
+        """
+        now = self.clock()
+        upload = Upload(f"upl_{uuid_utils.uuid7().hex}", account_id, filename[:255], None, now, now + DAY)
+        await self.database.write(lambda connection: records.add_upload(connection, upload))
+        return upload
+
+    async def upload(self, upload_id: str) -> Upload:
+        """The upload, whoever it belongs to. Raises NotFound where there is none, or it has expired."""
+        upload = await self.database.read(lambda connection: records.find_upload(connection, upload_id))
+        if upload is None or upload.expires_at <= self.clock():
+            raise NotFound("there is no such upload, or it has expired")
+        return upload
+
+    async def put_upload(self, upload_id: str, chunks: AsyncIterable[bytes]) -> StoredMedia:
+        """Take an upload's file as it arrives. Raises NotFound, Conflict for a second file, MediaRefused, Unavailable."""
+        upload = await self.upload(upload_id)
+        if upload.media_id is not None:
+            raise Conflict("this upload has its file already; create another")
+        limits = Media(
+            max_image_bytes=self._max_upload_bytes,
+            max_video_bytes=self._max_upload_bytes,
+            max_pixels=self.limits.max_pixels,
+            max_seconds=self.limits.max_seconds,
+        )
+        stored = await self.receive(upload.account_id, chunks, max_bytes=self._max_upload_bytes, role="upload", limits=limits)
+        try:
+            await self.database.write(lambda connection: records.fill_upload(connection, upload_id, stored.id))
+        except Conflict:
+            await self.remove(stored.id)
+            raise
+        return stored
+
+    async def finish_upload(self, account_id: str, upload_id: str) -> StoredMedia:
+        """The file of a completed upload. Raises NotFound, also for somebody else's; Conflict while no file has come."""
+        upload = await self.upload(upload_id)
+        if upload.account_id != account_id:
+            raise NotFound("there is no such upload, or it has expired")
+        if upload.media_id is None:
+            raise Conflict("this upload has not been completed: send its file first")
+        return await self.owned(account_id, upload.media_id)
 
     async def receive(
         self,
@@ -347,18 +405,13 @@ class Library:
 
     async def _accept_own(self, account_id: str, name: str, kinds: Collection[str]) -> MediaRef:
         """One of our ids: of a file, or of an upload."""
-        media_id = name
-        if not _MEDIA_ID.fullmatch(name):
-            upload = await self.database.read(lambda connection: _find_upload(connection, name))
-            if upload is None or upload.account_id != account_id or upload.expires_at <= self.clock():
-                raise InvalidRequest("there is no such upload, or it has expired")
-            if upload.media_id is None:
-                raise InvalidRequest("this upload has not been completed: send its file first")
-            media_id = upload.media_id
         try:
-            stored = await self.owned(account_id, media_id)
-        except NotFound:
-            raise InvalidRequest("there is no such file") from None
+            if MEDIA_ID.fullmatch(name):
+                stored = await self.owned(account_id, name)
+            else:
+                stored = await self.finish_upload(account_id, name)
+        except (NotFound, Conflict) as error:
+            raise InvalidRequest(error.message) from None
         _check_kind(stored, kinds)
         return MediaRef(media_id=stored.id)
 
@@ -368,14 +421,18 @@ class Library:
             url = URL(text)
         except ValueError:
             return None
-        found = _OWN_LINK.search(url.path)
-        if found is None or found.end() != len(url.path) or not self.signer.genuine(found[1], url.query):
+        found = _OWN_LINK.fullmatch(url.path)
+        if found is None or not self.signer.genuine(found[1], url.query, account_id=account_id):
             return None
-        stored = await self.get(found[1])
-        return stored if stored is not None and stored.account_id == account_id else None
+        return await self.owned(account_id, found[1])
 
     def _most_bytes(self, kinds: Collection[str]) -> int:
         return self.limits.max_image_bytes if set(kinds) == {"image"} else self.limits.max_video_bytes
+
+    def _folder(self, task_id: str) -> Path:
+        if not _SAFE_NAME.fullmatch(task_id):
+            raise ValueError(f"not a task id: {task_id!r}")
+        return self.scratch / "tasks" / task_id
 
     def _sweep(self, now: float) -> None:
         before = now - DAY
@@ -408,7 +465,7 @@ class TaskFiles:
         )
 
 
-def _examine(path: Path, limits: Media, expect: Collection[str]) -> Any:
+def _examine(path: Path, limits: Media, expect: Collection[str]) -> tuple[MediaInfo, int, str]:
     info = probe(path, limits=limits, expect=expect)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -419,29 +476,3 @@ def _check_kind(stored: StoredMedia, kinds: Collection[str]) -> None:
     kind = stored.content_type.partition("/")[0]
     if kind not in kinds:
         raise MediaRefused(f"the file must be {' or '.join(sorted(kinds))}; {stored.id} is {stored.content_type}")
-
-
-def _keep(connection: Connection, stored: StoredMedia, task_id: str | None) -> StoredMedia:
-    before = _find(connection, stored.id)
-    if before is not None:
-        return before
-    columns = msgspec.structs.asdict(stored)
-    columns["path"] = columns.pop("key")
-    connection.execute(insert(tables.media).values(task_id=task_id, **columns))
-    return stored
-
-
-def _find(connection: Connection, media_id: str) -> StoredMedia | None:
-    table = tables.media
-    row = connection.execute(select(table).where(table.c.id == media_id, table.c.deleted_at.is_(None))).first()
-    return None if row is None else _stored(row)
-
-
-def _find_upload(connection: Connection, upload_id: str) -> Row[Any] | None:
-    return connection.execute(select(tables.uploads).where(tables.uploads.c.id == upload_id)).first()
-
-
-def _stored(row: Row[Any]) -> StoredMedia:
-    values = row._mapping
-    names = (name for name in StoredMedia.__struct_fields__ if name != "key")
-    return StoredMedia(key=values["path"], **{name: values[name] for name in names})

@@ -19,23 +19,24 @@ NO_LIMIT = 1_000_000
 class Takes(msgspec.Struct, frozen=True):
     """What one model takes at one route.
 
-    ratios: as the vendor writes them, in pixels or in words; empty where the output follows the input.
+    ratios: as the vendor writes them, in pixels or in words; empty where the output follows the input; None where
+    any size may be sent.
     seconds: the durations; empty where there is no such field; None where any whole number may be sent.
     frames: which frames of the video a picture may set; `any` also takes a last one alone.
     prompt: the most UTF-16 units of text. prompt_needed: whether it may be left out.
     references: the fewest and the most reference pictures.
-    count: the most pictures at once; 0 where there is no such field and one is made.
+    counts: how many pictures may be asked for at once, like `seconds`; without the field one is made.
     fields: the optional fields of an operation that the route has. needed: fields that only a client of this
     format can give. video: the field that a source clip goes into.
     """
 
-    ratios: tuple[str, ...] = ()
+    ratios: tuple[str, ...] | None = ()
     seconds: tuple[int, ...] | None = ()
     frames: Frames = "first"
     prompt: int = NO_LIMIT
     prompt_needed: bool = True
     references: tuple[int, int] = (0, 0)
-    count: int = 0
+    counts: tuple[int, ...] | None = ()
     fields: frozenset[str] = frozenset()
     needed: tuple[str, ...] = ()
     video: Literal["videoUri", "promptVideo"] = "videoUri"
@@ -162,6 +163,7 @@ IMAGE_TO_VIDEO: Mapping[str, Takes] = {
     "gemini_omni_flash_1.1": Takes(OMNI, tuple(range(3, 11)), "first, last"),
     "grok_imagine_1_5": FREE,
     "grok_imagine_1_5_lite": FREE,
+    # With frames these two follow the first one's shape and take quality words only.
     "wan3": Takes((), None, "first, last", fields=AUDIO),
     "wan3_prime": Takes((), None, "first, last", fields=AUDIO),
 }
@@ -194,7 +196,7 @@ TEXT_TO_VIDEO: Mapping[str, Takes] = {
     "wan3_prime": Takes(WAN, None, references=(0, 10), fields=AUDIO),
 }
 
-# Where a model edits the source clip its length and framing stay, so neither is sent.
+# Where a model edits the source clip, its length and framing stay, so neither is sent.
 VIDEO_TO_VIDEO: Mapping[str, Takes] = {
     "gen4_aleph": Takes(ALEPH, prompt=1000, references=(0, 1), fields=SEED),
     "aleph2": Takes(prompt_needed=False, fields=SEED),
@@ -205,35 +207,40 @@ VIDEO_TO_VIDEO: Mapping[str, Takes] = {
     "klingO3_standard": Takes(references=(0, 4), video="promptVideo"),
     "klingO3_4k": Takes(references=(0, 4), video="promptVideo"),
     "hailuo3": Takes(WORDS, None, references=(0, 9), video="promptVideo"),
-    "seedance2": _with(FREE, ratios=SEEDANCE, prompt=3500, references=(0, 9), fields=SEED, video="promptVideo"),
-    "seedance2_fast": _with(FREE, ratios=SEEDANCE_FAST, prompt=3500, references=(0, 9), fields=SEED, video="promptVideo"),
-    "seedance2_mini": _with(FREE, ratios=SEEDANCE_FAST, prompt=3500, references=(0, 9), fields=SEED, video="promptVideo"),
-    "seedance2_5": _with(FREE, ratios=SEEDANCE_2_5, prompt=15000, references=(0, 30), fields=SEED, video="promptVideo"),
+    "seedance2": _with(FREE, ratios=SEEDANCE, prompt=3500, references=(0, 9), fields=SEED | AUDIO, video="promptVideo"),
+    "seedance2_fast": _with(
+        FREE, ratios=SEEDANCE_FAST, prompt=3500, references=(0, 9), fields=SEED | AUDIO, video="promptVideo"
+    ),
+    "seedance2_mini": _with(
+        FREE, ratios=SEEDANCE_FAST, prompt=3500, references=(0, 9), fields=SEED | AUDIO, video="promptVideo"
+    ),
+    "seedance2_5": _with(FREE, ratios=SEEDANCE_2_5, prompt=15000, references=(0, 30), fields=SEED | AUDIO, video="promptVideo"),
 }
 
 TEXT_TO_IMAGE: Mapping[str, Takes] = {
     "gen4_image": Takes(GEN4_IMAGE, prompt=1000, references=(0, 3), fields=SEED),
     "gen4_image_turbo": Takes(GEN4_IMAGE, prompt=1000, references=(1, 3), fields=SEED),
     "gemini_2.5_flash": Takes(GEMINI_1K, references=(0, 3)),
-    "gemini_image3_pro": Takes((*GEMINI_1K, *GEMINI_2K, *GEMINI_4K), references=(0, 14), count=4),
+    "gemini_image3_pro": Takes((*GEMINI_1K, *GEMINI_2K, *GEMINI_4K), references=(0, 14), counts=(1, 4)),
     "gemini_image3.1_flash": Takes(
-        tuple(dict.fromkeys((*GEMINI_1K, *GEMINI_2K, *GEMINI_4K, *GEMINI_LONG))), references=(0, 14), count=4
+        tuple(dict.fromkeys((*GEMINI_1K, *GEMINI_2K, *GEMINI_4K, *GEMINI_LONG))), references=(0, 14), counts=(1, 4)
     ),
-    "gemini_image3.1_flash_lite": Takes(GEMINI_LITE, references=(0, 14), count=4),
-    "nano_banana_2.1": Takes((*GEMINI_LITE, *GEMINI_2K, *GEMINI_4K, *NANO_LONG), references=(0, 14), count=NO_LIMIT),
-    "gpt_image_2": Takes(GPT, prompt=32000, references=(0, 16), count=10),
-    "gpt_image_2_5_flare": Takes(GPT, references=(0, 16), count=10),
-    "gpt_image_2_5_sunburst": Takes(GPT, references=(0, 16), count=10),
-    "muse_image": Takes(MUSE, references=(0, 10), count=NO_LIMIT),
-    "seedream5_pro": Takes(SEEDREAM_PRO, prompt=4000, references=(0, NO_LIMIT), count=NO_LIMIT),
-    "seedream5_lite": Takes(SEEDREAM_LITE, prompt=4000, references=(0, NO_LIMIT), count=NO_LIMIT),
-    "seedream5_flash": Takes(SEEDREAM_FLASH, references=(0, NO_LIMIT), count=NO_LIMIT),
-    "grok_imagine_image_2": Takes(GROK_IMAGE, references=(0, 3), count=NO_LIMIT),
+    "gemini_image3.1_flash_lite": Takes(GEMINI_LITE, references=(0, 14), counts=(1, 4)),
+    "nano_banana_2.1": Takes((*GEMINI_LITE, *GEMINI_2K, *GEMINI_4K, *NANO_LONG), references=(0, 14), counts=None),
+    "gpt_image_2": Takes(GPT, prompt=32000, references=(0, 16), counts=tuple(range(1, 11))),
+    "gpt_image_2_5_flare": Takes(GPT, references=(0, 16), counts=tuple(range(1, 11))),
+    "gpt_image_2_5_sunburst": Takes(GPT, references=(0, 16), counts=tuple(range(1, 11))),
+    "muse_image": Takes(MUSE, references=(0, 10), counts=None),
+    "seedream5_pro": Takes(SEEDREAM_PRO, prompt=4000, references=(0, NO_LIMIT), counts=None),
+    "seedream5_lite": Takes(SEEDREAM_LITE, prompt=4000, references=(0, NO_LIMIT), counts=None),
+    "seedream5_flash": Takes(SEEDREAM_FLASH, references=(0, NO_LIMIT), counts=None),
+    "grok_imagine_image_2": Takes(GROK_IMAGE, references=(0, 3), counts=None),
     "bria_fibo_1_5": Takes((*BRIA_1MP, *BRIA_4MP), references=(0, 1), fields=SEED),
+    # A size is only taken with several references; the output keeps the framing of the first one.
     "bria_fibo_edit_1_5": Takes(references=(1, 4), fields=SEED),
-    "ideogram_4_0": Takes((*IDEOGRAM_4, "3072:1280", "1280:3072"), references=(0, 1), count=NO_LIMIT),
-    "ideogram_4_5": Takes(IDEOGRAM_4_5, references=(0, 5), count=NO_LIMIT),
-    "recraft_v4_1_flash": Takes(RECRAFT, count=NO_LIMIT, fields=SEED),
+    "ideogram_4_0": Takes((*IDEOGRAM_4, "3072:1280", "1280:3072"), references=(0, 1), counts=None),
+    "ideogram_4_5": Takes(IDEOGRAM_4_5, references=(0, 5), counts=None),
+    "recraft_v4_1_flash": Takes(RECRAFT, counts=None, fields=SEED),
     "recraft_v4_1_vector": Takes(RECRAFT_VECTOR),
 }
 
@@ -249,6 +256,9 @@ ROUTES: Mapping[Route, Mapping[str, Takes]] = {
     },
     "character_performance": {"act_two": Takes(GEN4, fields=SEED)},
 }
+
+# For a model that is newer than this table.
+UNTOLD = Takes(None, None, "first, last", prompt_needed=False, references=(0, NO_LIMIT))
 
 NAMES = tuple(dict.fromkeys(name for models in ROUTES.values() for name in models))
 

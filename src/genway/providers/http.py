@@ -36,7 +36,7 @@ LONGEST_RETRY_AFTER = 3600.0
 CONNECT_SECONDS = 15.0
 
 CREDIT = re.compile(
-    r"insufficient[ _](user[ _])?(quota|balance|credit|fund)|(not|n't have) enough (credit|balance|point|quota)"
+    r"insufficient[ _](user[ _])?(quota|balance|credit|fund)|(not|n't)( have)? enough (credit|balance|point|quota)"
     r"|(out of|no remaining) (credit|balance)|余额不足|额度不足|积分不足|点数不足",
     re.IGNORECASE,
 )
@@ -93,7 +93,7 @@ class HttpProvider(Provider):
                 answer = await self._read(response, submitting)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
             raise VendorDown(self.clean(f"{self.name} could not be reached: {error}")) from None
-        except aiohttp.InvalidURL:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
             raise VendorDown(f"{self.name}: the channel's base_url is not an http(s) address") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self.unclear(f"{self.name} gave no answer: {type(error).__name__}", submitting) from None

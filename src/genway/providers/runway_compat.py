@@ -36,10 +36,10 @@ FORMAT = "runway.pro"
 SECONDS = (5, 10)
 ALL_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9")
 # The page's caution: gen3 makes these two only.
-RATIOS = {"gen3": ("16:9", "9:16")}
+GEN3_RATIOS = ("16:9", "9:16")
 
 VIDEO_MODELS = {"runway/gen2": "gen2", "runway/gen3": "gen3", "runway/gen4": "gen4", "runway/gen4_turbo": "gen4_turbo"}
-RESTYLE_MODELS = ("gen3", "gen4")
+NO_RESTYLE = ("gen2", "gen4_turbo")
 ACT_ONE = "act_one"
 
 MOTION_VECTOR = {
@@ -195,7 +195,7 @@ class RunwayCompat(HttpProvider):
 
 
 def _video_refusal(operation: VideoRequest, model: str) -> str | None:
-    ratios = RATIOS.get(model, ALL_RATIOS)
+    ratios = _ratios(operation)
     if nearest_ratio(operation.size, ratios) is None:
         return f"{model} has no ratio that lies like {operation.size}; it has {', '.join(ratios)}"
     if operation.seconds not in SECONDS:
@@ -209,6 +209,10 @@ def _video_refusal(operation: VideoRequest, model: str) -> str | None:
     return _camera_refusal(operation.camera)
 
 
+def _ratios(operation: VideoRequest) -> tuple[str, ...]:
+    return GEN3_RATIOS if operation.model == "runway/gen3" else ALL_RATIOS
+
+
 def _camera_refusal(camera: Camera) -> str | None:
     """A motion vector has no pan and tilt: they take the place of a move sideways or upwards that is not asked for."""
     for turn, move in (("pan", "horizontal"), ("tilt", "vertical")):
@@ -218,8 +222,8 @@ def _camera_refusal(camera: Camera) -> str | None:
 
 
 def _restyle_refusal(operation: RestyleRequest, model: str) -> str | None:
-    if model not in RESTYLE_MODELS:
-        return f"{model} does not restyle a video; {' and '.join(RESTYLE_MODELS)} do"
+    if model in NO_RESTYLE:
+        return f"{model} does not restyle a video; gen3 and gen4 do"
     if operation.seconds not in SECONDS:
         return f"{model} takes 5 or 10 seconds of a video, got {operation.seconds:g}"
     if operation.references:
@@ -228,7 +232,7 @@ def _restyle_refusal(operation: RestyleRequest, model: str) -> str | None:
 
 
 def _act_one_refusal(operation: PerformanceRequest, model: str) -> str | None:
-    if model != ACT_ONE:
+    if model in VIDEO_MODELS.values():
         return f"{model} does not transfer a performance; act_one does"
     if operation.character_kind != "image":
         return "act_one takes a picture of the character, not a video"
@@ -246,7 +250,7 @@ def _video(operation: VideoRequest, model: str) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": model,
         "prompt": operation.prompt,
-        "ratio": nearest_ratio(operation.size, RATIOS.get(model, ALL_RATIOS)),
+        "ratio": nearest_ratio(operation.size, _ratios(operation)),
         "options": {
             "seconds": int(operation.seconds),
             "motion_vector": motion,

@@ -26,7 +26,7 @@ from genway.operations import (
     VideoRequest,
 )
 from genway.providers import camera
-from genway.providers._runwayml_models import BY_WORK, NAMES, ROUTES, Route, Takes
+from genway.providers._runwayml_models import BY_WORK, NAMES, ROUTES, UNTOLD, Route, Takes
 from genway.providers.base import (
     Failed,
     Files,
@@ -152,11 +152,12 @@ class Runwayml(HttpProvider):
     def _body(self, operation: AnyOperation, model: str) -> tuple[Route, dict[str, Any]]:
         """The route and everything of its body but the files. Raises Unfit."""
         route = _route(operation)
-        usual = self.models[operation.model]
+        usual = type(self).models.get(operation.model, model)
         if model == usual:
             model = usual = BY_WORK.get((route, operation.model), model)
-        # A model that a channel's alias names and we have never heard of is taken to be like the one it replaces.
-        takes = ROUTES[route].get(model if model in NAMES else usual)
+        known = next((name for name in (model, usual) if name in NAMES), None)
+        # A model that we have never heard of is taken to be like the one that the channel has it replace.
+        takes = ROUTES[route].get(known) if known else UNTOLD
         if takes is None:
             raise Unfit(f"{model} does not {WORK[route]}")
         missing = [name for name in takes.needed if name not in operation.extra]
@@ -200,6 +201,8 @@ def _fields(operation: AnyOperation, model: str, takes: Takes) -> dict[str, Any]
 
 
 def _ratio(size: Size, model: str, takes: Takes) -> dict[str, str]:
+    if takes.ratios is None:
+        return {"ratio": f"{size.width}:{size.height}"}
     if not takes.ratios:
         return {}
     ratio = nearest_ratio(size, takes.ratios)
@@ -244,8 +247,7 @@ def _duration(seconds: float, model: str, takes: Takes) -> dict[str, int]:
         if seconds != int(seconds):
             raise Unfit(f"{model} makes whole seconds, got {seconds:g}")
     elif seconds not in takes.seconds:
-        allowed = ", ".join(str(number) for number in takes.seconds)
-        raise Unfit(f"{model} makes {allowed} seconds, got {seconds:g}")
+        raise Unfit(f"{model} makes {_listed(takes.seconds)} seconds, got {seconds:g}")
     return {"duration": int(seconds)}
 
 
@@ -265,9 +267,18 @@ def _check_references(number: int, model: str, takes: Takes) -> None:
 
 
 def _count(count: int, model: str, takes: Takes) -> dict[str, int]:
-    if count > max(takes.count, 1):
-        raise Unfit(f"{model} makes at most {max(takes.count, 1)} pictures at once, got {count}")
-    return {"outputCount": count} if takes.count else {}
+    allowed = takes.counts
+    if allowed is not None and count not in (allowed or (1,)):
+        raise Unfit(f"{model} makes {_listed(allowed or (1,))} at once, not {count} pictures")
+    return {} if allowed == () else {"outputCount": count}
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    """`5 or 10`, `2 to 10`, `4, 6 or 8`."""
+    if len(numbers) > 2 and numbers == tuple(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]} to {numbers[-1]}"
+    *most, last = (str(number) for number in numbers)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _performance(operation: PerformanceRequest, model: str) -> dict[str, Any]:

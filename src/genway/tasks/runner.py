@@ -342,10 +342,10 @@ class Drive:
         runner._checkpoint("vendor.calling", task.id)
         try:
             answer = await seat.provider.submit(submission)
-        except (MediaRefused, AddressRefused) as error:
-            return await self._end(State.FAILED, error.code, str(error))
         except FetchFailed as error:
             return await self._end(State.FAILED, "media_unreachable", str(error))
+        except (MediaRefused, AddressRefused) as error:
+            return await self._end(State.FAILED, error.code, str(error))
         except OutcomeUnknown as error:
             VENDOR_CALLS.labels(seat.provider.name, "submit", error.code).inc()
             return await self._park(error.message)
@@ -473,8 +473,6 @@ class Drive:
         while True:
             try:
                 files = await self._store_files(_vendor_files.decode(task.vendor_files or "[]"))
-            except (MediaRefused, AddressRefused) as error:
-                return await self._end(State.FAILED, "result_unusable", f"the vendor's result cannot be used: {error}")
             except FetchFailed as error:
                 seat = await self._seat()
                 if seat is not None and seat.provider.repeatable:
@@ -483,6 +481,8 @@ class Drive:
                     return await self._end(State.FAILED, "result_lost", f"the vendor's result could not be fetched: {error}")
                 log.warning("task.store_again", why=str(error), seconds=wait)
                 await self._renew_links(seat)
+            except (MediaRefused, AddressRefused) as error:
+                return await self._end(State.FAILED, "result_unusable", f"the vendor's result cannot be used: {error}")
             except Unavailable as error:
                 log.error("task.store_unavailable", why=str(error), seconds=wait)
             except FileNotFoundError:
@@ -510,7 +510,7 @@ class Drive:
         seat = await self._seat()
         stored: list[File] = []
         for number, file in enumerate(vendor_files):
-            result = await self.runner._library.take_result(
+            kept = await self.runner._library.take_result(
                 account_id=self.task.account_id,
                 task_id=self.task.id,
                 media_id=f"med_{self.task.id.replace('-', '')}{number:02d}",
@@ -519,7 +519,19 @@ class Drive:
                 path=Path(file.path) if file.path else None,
                 trusted=seat.channel.base_url or seat.provider.base_url if seat else "",
             )
-            stored.append(result)
+            stored.append(
+                File(
+                    role=file.role,
+                    media_id=kept.id,
+                    content_type=kept.content_type,
+                    bytes=kept.bytes,
+                    sha256=kept.sha256,
+                    extension=kept.extension,
+                    width=kept.width,
+                    height=kept.height,
+                    seconds=kept.seconds,
+                )
+            )
             self.runner._checkpoint("storing.stored", self.task.id)
         return stored
 

@@ -212,7 +212,7 @@ class TaskStore:
     def open_states(self, connection: Connection) -> dict[str, int]:
         """How many tasks are in each state that is not an end."""
         query = select(tasks.c.state, func.count()).where(tasks.c.finished_at.is_(None)).group_by(tasks.c.state)
-        return dict(connection.execute(query).tuples().all())
+        return {state: count for state, count in connection.execute(query)}
 
     def forget(self, connection: Connection, before: float) -> int:
         """Delete tasks that ended before; what was paid stays in the ledger."""

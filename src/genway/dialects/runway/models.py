@@ -140,6 +140,11 @@ PAGE_RESTYLE: Mapping[str, Video] = {
 }
 
 
+NAMES = tuple(
+    dict.fromkeys((*IMAGE_TO_VIDEO, *TEXT_TO_VIDEO, *VIDEO_TO_VIDEO, *TEXT_TO_IMAGE, *VIDEO_UPSCALE, *CHARACTER_PERFORMANCE))
+)
+
+
 def named(table: Mapping[str, Takes], model: str, field: str = "model") -> tuple[str, Takes]:
     """The model's name without `runway/`, and what it takes. Raises InvalidRequest naming the models there are."""
     bare = model.strip().removeprefix(SYSTEM)

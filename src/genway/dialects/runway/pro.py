@@ -11,6 +11,7 @@ from msgspec import Meta
 from genway.access.model import Asked, Caller
 from genway.dialects.base import Answer, Asking, Router, submit
 from genway.dialects.body import Body
+from genway.dialects.genway import as_json
 from genway.dialects.runway import models, ratios
 from genway.dialects.runway.rendering import (
     Points,
@@ -20,6 +21,7 @@ from genway.dialects.runway.rendering import (
     points_of,
     provider,
     provider_header,
+    quoted_points,
 )
 from genway.errors import GenwayError, InvalidRequest, TaskNotFound
 from genway.gateway import Gateway, Quote
@@ -27,7 +29,6 @@ from genway.operations import AnyOperation, Camera, MediaRef, PerformanceRequest
 from genway.tasks.model import State, Task
 
 FORMAT = "runway.pro"
-PREFIXES = ("/runway/pro", "/runway/v1", "/runway/feed")
 SUCCESS = "成功"
 USUAL_SECONDS = 10
 
@@ -115,7 +116,9 @@ class Generate(Body):
                 raise InvalidRequest("needs `image`", field="options.image_as_end_frame")
             if top or inner:
                 field = "last_image" if top else "options.last_image"
-                raise InvalidRequest("conflicts with `options.image_as_end_frame`, which makes `image` the last one", field=field)
+                raise InvalidRequest(
+                    "conflicts with `options.image_as_end_frame`, which makes `image` the last one", field=field
+                )
             return self.image, "image"
         return top or inner, "last_image" if top else "options.last_image"
 
@@ -301,7 +304,7 @@ def render_error(error: GenwayError, asking: Asking) -> Answer:
     return Answer(content, error.status)
 
 
-def render_quote(quote: Quote, points: int, asking: Asking) -> Answer:
+def render_quote(quote: Quote, asking: Asking) -> Answer:
     """The answer to a dry run: nothing was made and nothing is owed."""
-    data = {"dry_run": True, "point": str(points), **msgspec.to_builtins(quote)}
+    data = {"dry_run": True, "point": str(quoted_points(quote, asking)), **as_json(quote)}
     return Answer(envelope(data, asking.seconds))

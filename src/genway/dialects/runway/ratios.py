@@ -42,6 +42,12 @@ def size(pair: tuple[int, int], field: str, *, sides: tuple[int, int] = VIDEO_SI
     return Size(width, height)
 
 
+def by_short_side(pair: tuple[int, int], short: int) -> tuple[int, int]:
+    """The size of that proportion whose shorter side is `short`, both even."""
+    long = round(short * max(pair) / min(pair) / 2) * 2
+    return (long, short) if pair[0] > pair[1] else (short, long)
+
+
 def alike(one: tuple[int, int], other: tuple[int, int]) -> bool:
     """Whether two shapes are about the same: 1280:768 counts as 16:9."""
     return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= ALMOST

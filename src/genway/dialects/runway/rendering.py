@@ -9,7 +9,8 @@ from math import ceil
 from typing import Any
 
 from genway.billing.money import MICRO
-from genway.gateway import Gateway
+from genway.dialects.base import Asking
+from genway.gateway import Gateway, Quote
 from genway.tasks.model import State, Task
 
 Points = Callable[[int], int]
@@ -29,6 +30,12 @@ def points_of(task: Task) -> Points:
     """Turns millionths of the currency into points, rounded up, at the rate of the time when the task was made."""
     per_unit = int(task.context.get("points_per_unit", USUAL_POINTS_PER_UNIT))
     return lambda amount: ceil(Fraction(amount * per_unit, MICRO))
+
+
+def quoted_points(quote: Quote, asking: Asking) -> int:
+    """What a price is in points."""
+    gateway: Gateway | None = asking.request.app.state.gateway if asking.request else None
+    return gateway.points(quote.total) if gateway else 0
 
 
 def provider_header(task: Task) -> dict[str, str]:

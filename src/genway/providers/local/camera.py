@@ -12,7 +12,7 @@ from genway.providers.local import fit, grade, layers, mask, moves, picture
 from genway.providers.local.compose import Background, Frame, Subject
 from genway.providers.local.encode import VideoWriter, rgb_from_yuv
 from genway.providers.local.job import RenderFailed, RenderJob, RenderResult
-from genway.providers.local.motion import GROWTH_PARALLAX, Box, Matrix, Motion
+from genway.providers.local.motion import Box, Matrix, Motion
 from genway.providers.local.picture import Weights
 
 # From this loss by cropping on it is worth knowing where the subject is, even if the motion needs no layers.
@@ -23,6 +23,8 @@ DENSITY_LIMIT = 1.7
 PROGRESS_EVERY = 4
 # An alpha channel cuts out a subject if it leaves at least this share of the picture empty, and as much filled.
 CUT_OUT = 0.05
+# An outline less sure than this is not cut along.
+LEAST_TRUST = 0.2
 HEAD_ROOM = 0.03
 TOUCHING = 0.012
 
@@ -50,7 +52,9 @@ class Scene:
         if motion.parallax or fit.lost(shape, frame) > CROP_WORTH_A_LOOK:
             found, exact = _subject(source)
         box = None if found is None else _extent(found, shape)
-        self.motion = motion = replace(motion, layered=found is not None and motion.parallax)
+        depth = 0.0 if found is None else 1.0 if exact else mask.trust(found)
+        layered = motion.parallax and depth >= LEAST_TRUST
+        self.motion = motion = replace(motion, layered=layered, depth=depth if layered else 1.0)
         placement = fit.place(shape, frame, motion.reach(), box)
         if box is not None:
             self.motion = motion = motion.about(*_points(motion, placement.to_frame(box), shape, placement))
@@ -143,7 +147,7 @@ def _points(
     if growth <= 1:
         return (width / 2, height / 2), (x, ground)
     # The highest point to zoom to at which the subject's head, growing with it, is still inside the frame at the end.
-    head = ground - (ground - box.top) * GROWTH_PARALLAX
+    head = ground - (ground - box.top) * motion.nearer()
     highest = (growth * head - HEAD_ROOM * height) / (growth - 1)
     return (
         (min(max(x, 0.3 * width), 0.7 * width), max(0.0, min(max(y, 0.3 * height), 0.7 * height, highest))),

@@ -31,7 +31,9 @@ class VideoWriter:
     width, height: even. crf: 0…51, lower is better. preset: one of x264's.
     """
 
-    def __init__(self, path: Path, width: int, height: int, *, fps: int | Fraction = 24, crf: int = CRF, preset: str = PRESET) -> None:
+    def __init__(
+        self, path: Path, width: int, height: int, *, fps: int | Fraction = 24, crf: int = CRF, preset: str = PRESET
+    ) -> None:
         if width <= 0 or height <= 0 or width % 2 or height % 2:
             raise ValueError(f"a video needs even sides, got {width}x{height}")
         self.path = path

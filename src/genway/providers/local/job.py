@@ -16,7 +16,8 @@ class RenderJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     out_dir: an existing folder that takes the results. width, height: pixels, even for a video. seconds: > 0.
     images, last_image, video: paths of files on this machine. seed: any integer; the same job gives the same bytes.
-    strength: 0…1, how far a restyled video may leave its source. count: how many pictures.
+    strength: 0…1, how far a restyled video may leave its source. count: how many pictures. factor: how many times each
+    side of an upscaled video grows; its width and height are 0, they follow from the source.
     towards_image: the picture is the last frame and not the first. max_pixels, max_seconds: what a source may have at most.
     """
 
@@ -35,6 +36,7 @@ class RenderJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     style: str = ""
     strength: float = 0.5
     count: int = 1
+    factor: float = 1.0
     towards_image: bool = False
     max_pixels: int = 100_000_000
     max_seconds: float = 120.0

@@ -52,7 +52,7 @@ def _refined(rgb: Pixels, mask: Weights) -> Weights:
         cv2.resize(_box(part, radius), (width, height), interpolation=cv2.INTER_LINEAR) for part in (slope, offset)
     )
     fine = slope * (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255) + offset
-    return np.clip((fine - 0.18) / 0.7, 0, 1).astype(np.float32)
+    return np.asarray(np.clip((fine - 0.18) / 0.7, 0, 1), np.float32)
 
 
 def _foreground(rgb: Pixels, background: Pixels, alpha: Weights) -> Pixels:
@@ -81,7 +81,7 @@ def _background(rgb: Pixels, doubtful: Weights, alpha: Weights) -> Pixels:
 
 
 def _disc(radius: int) -> Pixels:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), np.uint8)
 
 
 def _smooth_fill(rgb: Pixels, hole: Pixels) -> Weights:

@@ -56,7 +56,8 @@ class Box:
 class Motion:
     """A camera motion in a frame of width x height.
 
-    layered: whether there is a subject that moves differently from the background. focus: the point that zooming keeps
+    layered: whether there is a subject that moves differently from the background. depth: 0…1, how far before it the
+    subject stands. focus: the point that zooming keeps
     in place. anchor: the point of the subject that stays on its ground when it grows. towards_rest: the motion ends at
     rest; it still goes the way the camera says.
     """
@@ -65,6 +66,7 @@ class Motion:
     width: int
     height: int
     layered: bool = False
+    depth: float = 1.0
     focus: tuple[float, float] | None = None
     anchor: tuple[float, float] | None = None
     towards_rest: bool = False
@@ -86,7 +88,7 @@ class Motion:
 
     def background(self, moment: float) -> Matrix:
         """From rest frame to frame at the moment, 3x3."""
-        return self._placed(moment, *self._background_shift(), relative=1.0)
+        return self._placed(moment, *self._background_shift(), 1.0)
 
     def foreground(self, moment: float) -> Matrix:
         """The same for the subject."""
@@ -105,6 +107,10 @@ class Motion:
         """The smallest and the largest enlargement of the background along the way."""
         end = GROWTH ** self._share(self.camera.zoom)
         return min(1.0, end), max(1.0, end)
+
+    def nearer(self) -> float:
+        """How much more the subject grows than the background in all."""
+        return float(GROWTH_PARALLAX ** (self.depth * self._share(self.camera.zoom)))
 
     def _share(self, value: float) -> float:
         return (-value if self.towards_rest else value) / CAMERA_LIMIT
@@ -132,8 +138,8 @@ class Motion:
         """How much further the subject's content moves: it is nearer, and no part of a motion of the background alone."""
         camera, share = self.camera, self._share
         return (
-            self.width * (-PARALLAX_X * share(camera.horizontal) - BACKGROUND_X * share(camera.background_pan_x)),
-            self.height * (PARALLAX_Y * share(camera.vertical) + BACKGROUND_Y * share(camera.background_pan_y)),
+            self.width * (-PARALLAX_X * self.depth * share(camera.horizontal) - BACKGROUND_X * share(camera.background_pan_x)),
+            self.height * (PARALLAX_Y * self.depth * share(camera.vertical) + BACKGROUND_Y * share(camera.background_pan_y)),
         )
 
     def _placed(self, moment: float, x: float, y: float, relative: float) -> Matrix:

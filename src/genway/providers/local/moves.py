@@ -41,8 +41,8 @@ STATIC = re.compile(
 GROUPS: tuple[tuple[Move, ...], ...] = (
     (
         _move(
-            r"\bzoom(?:s|ed|ing)?[- ]?out|\bpull(?:s|ing)?(?:[- ](?:back|out|away))|\bdoll(?:y|ies|ying)[- ]?(?:out|back)|镜头?拉远"
-            r"|拉远|拉镜|推远|拉开|后拉|后退|远离|缩小",
+            r"\bzoom(?:s|ed|ing)?[- ]?out|\bpull(?:s|ing)?(?:[- ](?:back|out|away))|\bdoll(?:y|ies|ying)[- ]?(?:out|back)"
+            r"|镜头?拉远|拉远|拉镜|推远|拉开|后拉|后退|远离|缩小",
             zoom=-4,
         ),
         _move(
@@ -72,8 +72,8 @@ GROUPS: tuple[tuple[Move, ...], ...] = (
         _move(r"\bpan(?:s|ning)\b|\b(?:camera|slow|gentle|smooth)\s+pan\b|摇镜|横摇", pan=4),
     ),
     (
-        _move(rf"\btilt(?:s|ed|ing)?{_UP}|上摇|向上摇|仰拍|仰起|抬头", tilt=5),
-        _move(rf"\btilt(?:s|ed|ing)?{_DOWN}|下摇|向下摇|俯拍|俯下|低头", tilt=-5),
+        _move(rf"\b(?:tilt(?:s|ed|ing)?|camera\s+pans?|pan){_UP}|上摇|向上摇|仰拍|仰起|抬头", tilt=5),
+        _move(rf"\b(?:tilt(?:s|ed|ing)?|camera\s+pans?|pan){_DOWN}|下摇|向下摇|俯拍|俯下|低头", tilt=-5),
         _move(r"\btilt(?:s|ing)\b", tilt=4),
     ),
     (
@@ -96,8 +96,8 @@ GROUPS: tuple[tuple[Move, ...], ...] = (
     ),
     (
         _move(
-            r"\b(?:roll|rotat|spin)\w*\s+(?:\w+\s+){0,2}?(?:counter|anti)[- ]?clockwise|\bcounter[- ]?clockwise|\banti[- ]?clockwise"
-            r"|逆时针",
+            r"\b(?:roll|rotat|spin)\w*\s+(?:\w+\s+){0,2}?(?:counter|anti)[- ]?clockwise|\bcounter[- ]?clockwise"
+            r"|\banti[- ]?clockwise|逆时针",
             roll=-4,
         ),
         _move(

@@ -1,0 +1,201 @@
+"""How fast the built-in renderer is, on one core: `uv run python bench/render.py`.
+
+Prints, each the median of several runs:
+- a camera move over a whole picture, its total time ÷ the time of encoding the same frames alone, and ÷ the time of ffmpeg's
+  `zoompan` filter doing the same move with the same encoder settings;
+- a move with subject and background apart: all of it, in a fresh process with its imports, and that process's peak memory.
+
+Raw rows are kept in `bench/results/render.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from time import perf_counter, time
+from typing import Any
+
+import av
+import cv2
+import msgspec
+import numpy as np
+from av.filter import Graph
+from av.video.frame import VideoFrame
+from rich.console import Console
+from rich.table import Table
+
+from genway.operations import Camera
+from genway.providers.local import camera, fit, picture
+from genway.providers.local.compose import Frame
+from genway.providers.local.encode import VideoWriter, yuv_from_rgb
+from genway.providers.local.job import RenderJob
+from genway.providers.local.motion import GROWTH, TURN_X, Motion
+
+WIDTH, HEIGHT, SECONDS, FPS = 1280, 768, 5, 24
+FRAMES = SECONDS * FPS
+RUNS = 3
+RESULTS = Path(__file__).parent / "results" / "render.json"
+EASED = "(0.5-0.5*cos(PI*on/119))"
+
+
+def photo(name: str) -> str:
+    """A sample photo of scikit-image, found without importing it."""
+    package = find_spec("skimage")
+    if package is None or not package.submodule_search_locations:
+        sys.exit("scikit-image, whose sample photos are used, is not installed")
+    return str(Path(package.submodule_search_locations[0]) / "data" / name)
+
+
+def job(folder: str, image: str, motion: Camera) -> RenderJob:
+    return RenderJob(kind="camera", out_dir=folder, width=WIDTH, height=HEIGHT, seconds=SECONDS, images=(image,), camera=motion)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begin = perf_counter()
+    work()
+    return perf_counter() - begin
+
+
+def encode_alone(task: RenderJob) -> float:
+    """The very frames of the job, made beforehand."""
+    motion = Motion(task.camera, task.width, task.height)
+    scene = camera.Scene(task, picture.read(task.images[0], longest=3 * WIDTH), motion)
+    frames = []
+    for moment in motion.moments(task.frames):
+        frame = Frame(task.width, task.height)
+        scene.draw(frame, moment)
+        frames.append(frame.yuv)
+
+    def encode() -> None:
+        with VideoWriter(Path(task.out_dir) / "alone.mp4", WIDTH, HEIGHT, fps=FPS) as writer:
+            for yuv in frames:
+                writer.write_yuv(yuv)
+
+    return seconds(encode)
+
+
+def zoompan(task: RenderJob, expression: str) -> float:
+    """The same move by ffmpeg's filter: picture read, scaled to the same raster, moved, encoded."""
+
+    def work() -> None:
+        rgb = picture.read(task.images[0], longest=3 * WIDTH).rgb
+        motion = Motion(task.camera, task.width, task.height)
+        scale = fit.place((rgb.shape[1], rgb.shape[0]), (WIDTH, HEIGHT), motion.reach(), None).scale * camera.FINER
+        size = (round(rgb.shape[1] * scale) // 2 * 2, round(rgb.shape[0] * scale) // 2 * 2)
+        graph = Graph()
+        source = graph.add_buffer(width=size[0], height=size[1], format="yuv420p", time_base="1/24")
+        moved = graph.add("zoompan", f"{expression}:d={FRAMES}:s={WIDTH}x{HEIGHT}:fps={FPS}")
+        sink = graph.add("buffersink")
+        source.link_to(moved)
+        moved.link_to(sink)
+        graph.configure()
+        still = VideoFrame.from_ndarray(yuv_from_rgb(picture.resized(rgb, *size)), format="yuv420p")
+        still.pts = 0
+        source.push(still)
+        source.push(None)
+        with VideoWriter(Path(task.out_dir) / "zoompan.mp4", WIDTH, HEIGHT, fps=FPS) as writer:
+            while writer.frames < FRAMES:
+                writer._put(sink.pull())
+
+    return seconds(work)
+
+
+def fresh_process(task: RenderJob) -> tuple[float, float]:
+    """Seconds from start to answer, and peak memory in MB."""
+    begin = perf_counter()
+    worker = subprocess.Popen(
+        [sys.executable, "-P", "-m", "genway.providers.local.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write(msgspec.json.encode(task) + b"\n")
+    worker.stdin.flush()
+    answers = [json.loads(line) for line in worker.stdout]
+    took = perf_counter() - begin
+    if "done" not in answers[-1]:
+        sys.exit(f"the worker failed: {answers[-1]}")
+    _, _, usage = os.wait4(worker.pid, 0)
+    worker.returncode = 0
+    return took, usage.ru_maxrss / 1024
+
+
+def measure(folder: str) -> list[dict[str, Any]]:
+    moves = [
+        (
+            "pan, whole picture",
+            job(folder, photo("coffee.png"), Camera(pan=8)),
+            f"z={1 + 0.8 * TURN_X}:x=(iw-iw/zoom)*{EASED}:y=(ih-ih/zoom)/2",
+        ),
+        (
+            "zoom, whole picture (mask sought, none found)",
+            job(folder, photo("brick.png"), Camera(zoom=8)),
+            f"z=pow({GROWTH**0.8:.5f}\\,{EASED}):x=(iw-iw/zoom)/2:y=(ih-ih/zoom)/2",
+        ),
+    ]
+    rows: list[dict[str, Any]] = []
+    for name, task, expression in moves:
+        for _ in range(RUNS):
+            total = seconds(lambda task=task: camera.render(task, lambda _: None))
+            alone, peer = encode_alone(task), zoompan(task, expression)
+            rows.append({"what": name, "total": total, "encode_alone": alone, "zoompan": peer})
+    layered = job(folder, photo("astronaut.png"), Camera(horizontal=4, zoom=3))
+    for _ in range(RUNS):
+        took, memory = fresh_process(layered)
+        rows.append({"what": "two layers, fresh process", "total": took, "peak_mb": memory})
+    return rows
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    table = Table("what", "total s", "encoding alone s", "÷ encoding", "zoompan s", "÷ zoompan", "peak MB")
+    for name in dict.fromkeys(row["what"] for row in rows):
+        mine = [row for row in rows if row["what"] == name]
+
+        def middle(key: str, mine: list[dict[str, Any]] = mine) -> float | None:
+            return median(row[key] for row in mine) if key in mine[0] else None
+
+        total, alone, peer, memory = (middle(key) for key in ("total", "encode_alone", "zoompan", "peak_mb"))
+        table.add_row(
+            name,
+            f"{total:.2f}",
+            f"{alone:.2f}" if alone else "",
+            f"{median(row['total'] / row['encode_alone'] for row in mine):.2f}" if alone else "",
+            f"{peer:.2f}" if peer else "",
+            f"{median(row['total'] / row['zoompan'] for row in mine):.2f}" if peer else "",
+            f"{memory:.0f}" if memory else "",
+        )
+    Console(width=140).print(table)
+
+
+def main() -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        camera.render(job(folder, photo("coffee.png"), Camera(pan=1)), lambda _: None)
+        rows = measure(folder)
+    show(rows)
+    RESULTS.parent.mkdir(exist_ok=True)
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    about = {
+        "at": int(time()),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "av": av.__version__,
+        "opencv": cv2.__version__,
+        "numpy": np.__version__,
+        "load": os.getloadavg()[0],
+        "clip": f"{WIDTH}x{HEIGHT}, {SECONDS} s",
+    }
+    RESULTS.write_text(json.dumps([*kept, about | {"rows": rows}], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""`genway account`: those who pay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from genway.billing import money
+from genway.cli.arguments import Amount
+from genway.cli.output import moment, print_fields, print_json, print_table, say
+from genway.cli.place import HERE, Opened, Place
+from genway.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from genway.access.store import Account
+    from genway.billing.ledger import Transfer
+
+MOST_MOVEMENTS = 20
+
+app = App(name="account", help="Make, top up and show the accounts that pay for what their keys order.")
+
+
+@app.command
+def create(
+    name: str,
+    /,
+    *,
+    topup: Amount = 0,
+    credit_limit: Amount = 0,
+    unlimited: bool = False,
+    currency: str = "",
+    place: Place = HERE,
+) -> None:
+    """Make an account.
+
+    Its balance starts at zero, and work that it does not cover is refused with 402, unless the account has a credit
+    limit or is without limit.
+
+        genway account create ada --topup 20
+        genway account create workshop --credit-limit 100
+        genway account create ourselves --unlimited
+
+    Parameters
+    ----------
+    name
+        What to call it.
+    topup
+        What its balance starts with, like 20 or 12.50.
+    credit_limit
+        How far below zero its balance may go.
+    unlimited
+        Never refuse its work for want of money; what it spends is counted all the same.
+    currency
+        Its currency; that of the settings by default.
+    """
+    from genway.access import store as access  # noqa: PLC0415
+    from genway.billing import ledger  # noqa: PLC0415
+
+    if unlimited and credit_limit:
+        raise InvalidRequest("either --credit-limit or --unlimited", field="--credit-limit")
+    if credit_limit < 0 or topup < 0:
+        raise InvalidRequest("0 or more", field="--credit-limit" if credit_limit < 0 else "--topup")
+    with place.open() as opened:
+        vault = opened.vault
+
+        def write(connection: Any) -> Account:
+            account = access.create_account(
+                connection,
+                vault,
+                name,
+                currency=currency or opened.config.billing.currency,
+                credit_limit=None if unlimited else credit_limit,
+                now=opened.now,
+            )
+            if topup:
+                ledger.top_up(connection, account.id, "live", topup, "first top-up", opened.now)
+            return access.get_account(connection, account.id)
+
+        account = opened.write(write)
+    if place.json:
+        return print_json(view(account))
+    say(f"The account {account.name} is there, with {_balance(account)}.")
+    return say(f"Make a key for it: genway key create --account {account.name}")
+
+
+@app.command
+def topup(name: str, amount: Amount, /, *, memo: str = "", place: Place = HERE) -> None:
+    """Add to an account's balance. A negative amount takes a mistake back.
+
+        genway account topup ada 20
+        genway account topup ada 20 --memo "invoice 1042"
+        genway account topup ada -5 --memo "typed 25, meant 20"
+
+    Parameters
+    ----------
+    name
+        The account's name or id.
+    amount
+        How much, in the account's currency, like 20 or 12.50.
+    memo
+        What the movement is for; kept with it.
+    """
+    from genway.access import store as access  # noqa: PLC0415
+    from genway.billing import ledger  # noqa: PLC0415
+
+    if not amount:
+        raise InvalidRequest("an amount other than 0", field="AMOUNT")
+    with place.open() as opened:
+
+        def write(connection: Any) -> Account:
+            account = access.get_account(connection, name)
+            ledger.top_up(connection, account.id, "live", amount, memo, opened.now)
+            return access.get_account(connection, account.id)
+
+        account = opened.write(write)
+    if place.json:
+        return print_json(view(account))
+    return say(f"{account.name} now has {_balance(account)}.")
+
+
+@app.command
+def show(name: Annotated[str | None, Parameter(help="The account's name or id; without it all are listed.")] = None, /, *, place: Place = HERE) -> None:
+    """Show an account with its keys and its last movements of money, or list all accounts.
+
+        genway account show
+        genway account show ada
+    """
+    from genway.access import store as access  # noqa: PLC0415
+
+    with place.open() as opened:
+        if name is not None:
+            return _show_one(opened, name, place.json)
+        accounts = [view(account) for account in opened.read(access.list_accounts)]
+    if place.json:
+        return print_json(accounts)
+    if not accounts:
+        return say("There are no accounts yet; `genway account create NAME` makes one.")
+    columns = {"name": "name", "available": "available", "held": "held", "credit_limit": "credit limit"}
+    return print_table(accounts, columns | {"currency": "currency", "created_at": "created"})
+
+
+def view(account: Account) -> dict[str, Any]:
+    """An account as it is printed. credit_limit: `unlimited`, or an amount."""
+    return {
+        "id": account.id,
+        "name": account.name,
+        "currency": account.currency,
+        "available": money.show(account.available),
+        "held": money.show(account.held),
+        "credit_limit": "unlimited" if account.credit_limit is None else money.show(account.credit_limit),
+        "created_at": moment(account.created_at),
+        "disabled_at": moment(account.disabled_at),
+    }
+
+
+def _show_one(opened: Opened, name: str, as_json: bool) -> None:
+    from genway.access import store as access  # noqa: PLC0415
+    from genway.billing import ledger  # noqa: PLC0415
+    from genway.cli import key as keys  # noqa: PLC0415
+
+    account = opened.read(lambda connection: access.get_account(connection, name))
+    held = [keys.view(key, account.name) for key in opened.read(lambda connection: access.list_keys(connection, account.id))]
+    moved = opened.read(lambda connection: ledger.of_account(connection, account.id, MOST_MOVEMENTS))
+    movements = [_movement(transfer) for transfer in moved]
+    if as_json:
+        return print_json(view(account) | {"keys": held, "movements": movements})
+    print_fields(view(account))
+    if held:
+        print_table(held, keys.COLUMNS)
+    if movements:
+        print_table(
+            movements,
+            {"at": "when", "kind": "what", "amount": account.currency, "mode": "money", "task_id": "task", "memo": "for"},
+        )
+    return None
+
+
+def _movement(transfer: Transfer) -> dict[str, Any]:
+    return {
+        "at": moment(transfer.created_at),
+        "kind": transfer.kind,
+        "amount": money.show(transfer.amount),
+        "mode": transfer.mode,
+        "task_id": transfer.task_id,
+        "memo": transfer.memo,
+    }
+
+
+def _balance(account: Account) -> str:
+    has = money.show(account.available, account.currency)
+    if account.credit_limit is None:
+        return f"{has} and no limit"
+    if account.credit_limit:
+        return f"{has} and a credit limit of {money.show(account.credit_limit, account.currency)}"
+    return has

@@ -1,0 +1,201 @@
+"""`genway key`: what programs hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from genway.billing import money
+from genway.cli.arguments import Amount, Duration
+from genway.cli.output import moment, print_json, print_table, say
+from genway.cli.place import HERE, Opened, Place
+from genway.errors import InvalidRequest, NotFound
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from genway.access.store import Account, Key
+
+DEFAULT_ACCOUNT = "default"
+COLUMNS = {
+    "id": "id",
+    "name": "name",
+    "account": "account",
+    "ends_in": "ends in",
+    "mode": "mode",
+    "admin": "admin",
+    "spent": "spent",
+    "budget": "budget",
+    "state": "state",
+}
+
+app = App(name="key", help="Make, list and revoke the keys that programs hold.")
+
+
+@app.command
+def create(
+    *,
+    account: str = "",
+    name: str = "",
+    test: bool = False,
+    admin: bool = False,
+    budget: Amount | None = None,
+    rpm: int | None = None,
+    concurrent: int | None = None,
+    expires: Duration | None = None,
+    place: Place = HERE,
+) -> None:
+    """Make a key and show it, this once: only its hash is kept.
+
+    A live key does real work for real money. A test key works on the built-in renderer with simulated money, whatever
+    channels there are, and words in a prompt force outcomes (`genway:fail=moderation`, `genway:delay=8`).
+
+        genway key create
+        genway key create --test
+        genway key create --account ada --name shop --budget 5 --expires 30d
+        export GENWAY_KEY=$(genway key create --json | jq -r .key)
+
+    Parameters
+    ----------
+    account
+        Who pays. Without it the account `default`, which is made without limit when there are no accounts yet.
+    name
+        What to call it; by default live or test, and the account's name.
+    test
+        Make a test key.
+    admin
+        Let it see and do what operators may.
+    budget
+        The most it may ever spend, like 5 or 12.50.
+    rpm
+        The most requests it may make in a minute; 0 for no limit.
+    concurrent
+        The most tasks it may have at once; 0 for no limit.
+    expires
+        After how long it ends: 12h, 30d, 52w.
+    """
+    from genway.access import store as access  # noqa: PLC0415
+
+    for option, value in {"--budget": budget, "--rpm": rpm, "--concurrent": concurrent}.items():
+        if value is not None and value < 0:
+            raise InvalidRequest("0 or more", field=option)
+    with place.open() as opened:
+        vault = opened.vault
+
+        def write(connection: Connection) -> tuple[Account, Key, str]:
+            payer = _payer(connection, opened, account)
+            key, secret = access.create_key(
+                connection,
+                vault,
+                payer.id,
+                name=name or f"{'test' if test else 'live'} {payer.name}",
+                mode="test" if test else "live",
+                admin=admin,
+                budget=budget,
+                requests_per_minute=rpm,
+                concurrent_tasks=concurrent,
+                expires_at=None if expires is None else opened.now + expires,
+                now=opened.now,
+            )
+            return payer, key, secret
+
+        payer, key, secret = opened.write(write)
+    if place.json:
+        return print_json(view(key, payer.name) | {"key": secret})
+    say(secret)
+    say(f"\nThis {key.mode} key of the account {payer.name} is shown only now; keep it where secrets are kept.")
+    return say(f"Revoke it with: genway key revoke {key.id}")
+
+
+@app.command(name="list")
+def list_keys(
+    *,
+    account: Annotated[str, Parameter(help="Only the keys of this account.")] = "",
+    place: Place = HERE,
+) -> None:
+    """List the keys, without their secrets.
+
+        genway key list
+        genway key list --account ada --json
+    """
+    from genway.access import store as access  # noqa: PLC0415
+
+    with place.open() as opened:
+
+        def read(connection: Connection) -> list[dict[str, Any]]:
+            names = {one.id: one.name for one in access.list_accounts(connection)}
+            only = access.get_account(connection, account).id if account else None
+            return [view(key, names[key.account_id], opened.now) for key in access.list_keys(connection, only)]
+
+        keys = opened.read(read)
+    if place.json:
+        return print_json(keys)
+    if not keys:
+        return say("There are no keys yet; `genway key create` makes one.")
+    return print_table(keys, COLUMNS)
+
+
+@app.command
+def revoke(key: Annotated[str, Parameter(help="The key's id or name.")], /, *, place: Place = HERE) -> None:
+    """Refuse a key from now on. What runs under it goes on; a revoked key does not come back.
+
+        genway key revoke shop
+    """
+    from genway.access import store as access  # noqa: PLC0415
+
+    with place.open() as opened:
+
+        def write(connection: Connection) -> dict[str, Any]:
+            found = access.get_key(connection, key)
+            access.revoke_key(connection, found.id, opened.now)
+            return view(access.get_key(connection, found.id), access.get_account(connection, found.account_id).name)
+
+        revoked = opened.write(write)
+    if place.json:
+        return print_json(revoked)
+    return say(f"The key {revoked['name']} (…{revoked['ends_in']}) is refused from now on.")
+
+
+def view(key: Key, account: str, now: float = 0) -> dict[str, Any]:
+    """A key as it is printed; never its secret. state: `valid`, `revoked` or `expired`."""
+    expired = key.expires_at is not None and key.expires_at <= now
+    return {
+        "id": key.id,
+        "name": key.name,
+        "account": account,
+        "mode": key.mode,
+        "admin": key.admin,
+        "ends_in": key.hint,
+        "budget": None if key.budget is None else money.show(key.budget),
+        "spent": money.show(key.spent),
+        "held": money.show(key.held),
+        "active_tasks": key.active_tasks,
+        "requests_per_minute": key.requests_per_minute,
+        "concurrent_tasks": key.concurrent_tasks,
+        "state": "revoked" if key.revoked_at is not None else "expired" if expired else "valid",
+        "created_at": moment(key.created_at),
+        "expires_at": moment(key.expires_at),
+        "revoked_at": moment(key.revoked_at),
+    }
+
+
+def _payer(connection: Connection, opened: Opened, name: str) -> Account:
+    from genway.access import store as access  # noqa: PLC0415
+    from genway.server import BOOTSTRAP  # noqa: PLC0415
+
+    if name:
+        return access.get_account(connection, name)
+    names = [one.name for one in access.list_accounts(connection) if one.name != BOOTSTRAP]
+    if DEFAULT_ACCOUNT in names:
+        return access.get_account(connection, DEFAULT_ACCOUNT)
+    if names:
+        raise NotFound(f"say who pays: one of {', '.join(names)}", field="--account")
+    return access.create_account(
+        connection,
+        opened.vault,
+        DEFAULT_ACCOUNT,
+        currency=opened.config.billing.currency,
+        credit_limit=None,
+        now=opened.now,
+    )
