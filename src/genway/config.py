@@ -250,7 +250,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
     for name, value in more.items():
-        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
+        if isinstance(value, Mapping):
+            if not isinstance(into.get(name), dict):
+                into[name] = {}
             _merge(into[name], value)
         elif value is not None:
-            into[name] = dict(value) if isinstance(value, Mapping) else value
+            into[name] = value

@@ -174,9 +174,9 @@ def test_two_processes_writers_never_overdraw(database_url: str) -> None:
     databases = [Database(database_url), Database(database_url)]
     metadata.create_all(databases[0].engine)
     vault = Vault(b"x" * 32)
-    account = databases[0].write_now(
-        lambda c: access.create_account(c, vault, "acme", currency="USD", credit_limit=0, now=1.0)
-    ).id
+    account = (
+        databases[0].write_now(lambda c: access.create_account(c, vault, "acme", currency="USD", credit_limit=0, now=1.0)).id
+    )
     top_up(databases[0], account, 95)
 
     def spend(number: int) -> bool:
@@ -279,9 +279,7 @@ class Books(RuleBasedStateMachine):
 
 
 TestBooks = Books.TestCase
-TestBooks.settings = settings(
-    max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestBooks.settings = settings(max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def test_entries_are_only_ever_added(database: Database, account: str) -> None:

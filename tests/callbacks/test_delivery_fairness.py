@@ -66,23 +66,23 @@ async def test_a_freed_slot_goes_to_the_receiver_with_the_fewest_under_way(deliv
 
 async def test_what_failed_before_takes_half_of_the_slots_at_most(deliver: Deliver, receive: Receive, clock: Clock) -> None:
     gate = Gate()
-    dead = [await receive(lambda number: 500 if number <= 4 else gate.answer()) for _ in range(6)]
-    delivery = deliver(settings=Callbacks(at_once=4))
-    for number in range(24):
-        delivery.put(dead[number % 6].url)
-    await delivery.recorded(24)
+    dead = [await receive(lambda number: 500 if number == 1 else gate.answer()) for _ in range(10)]
+    delivery = deliver(settings=Callbacks(at_once=2))
+    for receiver in dead:
+        delivery.put(receiver.url)
+    await delivery.recorded(10)
     clock.move(60)
-    await delivery.trail.reached("callback.sending", 26)
+    await delivery.trail.reached("callback.sending", 11)
     healthy = await receive()
     for _ in range(10):
         delivery.put(healthy.url)
     await healthy.got(10)
-    await delivery.recorded(34)
-    assert sum(receiver.under_way for receiver in dead) == 2
-    for _ in range(24):
+    await delivery.recorded(20)
+    assert sum(receiver.under_way for receiver in dead) == 1
+    for _ in dead:
         gate.let_through()
-    await delivery.recorded(58)
-    assert {len(receiver.received) for receiver in dead} == {8}
+    await delivery.recorded(30)
+    assert {len(receiver.received) for receiver in dead} == {2}
 
 
 async def test_no_more_are_under_way_than_the_setting_says(deliver: Deliver, receive: Receive) -> None:

@@ -70,7 +70,7 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def library(database: Database, store: Store, make_fetcher: MakeFetcher, tmp_path: Path, clock: Clock) -> Library:
+async def library(database: Database, store: Store, make_fetcher: MakeFetcher, tmp_path: Path, clock: Clock) -> Library:
     """A library on the test's database which may fetch from this machine."""
     limits = Media(allow_private=["127.0.0.1"], fetch_seconds=DEADLINE)
     fetcher = make_fetcher("127.0.0.1", limits=limits)

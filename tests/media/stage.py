@@ -76,12 +76,11 @@ def redirect(to: str, status: str = "302 Found") -> Answer:
     return whole(b"", status, Location=to)
 
 
-def endless(begin: bytes, *, announced: int | None = None) -> Answer:
-    """A body that begins well and goes on until the client hangs up."""
+def endless(begin: bytes) -> Answer:
+    """A body, of no announced length, that begins well and goes on until the client hangs up."""
 
     async def answer(_: str, writer: asyncio.StreamWriter) -> None:
-        writer.write(_head("200 OK", {"Content-Length": str(announced)} if announced else {"Connection": "close"}))
-        writer.write(begin)
+        writer.write(_head("200 OK", {"Connection": "close"}) + begin)
         while True:
             writer.write(bytes(65536))
             await writer.drain()

@@ -161,14 +161,14 @@ private_ipv4 = st.one_of(*(st.ip_addresses(v=4, network=network) for network in 
 
 
 @given(private_ipv4.flatmap(lambda address: st.sampled_from(notations(address))))
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_no_notation_of_a_private_address_passes(host: str) -> None:
     with pytest.raises(AddressRefused):
         check_text(f"http://{host}/", NOTHING)
 
 
 @given(st.from_regex(r"\A[0-9a-fx.]{1,20}\Z").filter(lambda host: not host.startswith(".")))
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_what_the_system_reads_as_a_private_address_never_passes(host: str) -> None:
     try:
         read = socket.getaddrinfo(host, 80, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0][4][0]
@@ -180,7 +180,7 @@ def test_what_the_system_reads_as_a_private_address_never_passes(host: str) -> N
 
 
 @given(st.ip_addresses(v=6))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_ipv6_passes_only_as_global_unicast_or_translated_public_ipv4(address: IPv6Address) -> None:
     try:
         check_text(f"http://[{address}]/", NOTHING)

@@ -6,7 +6,7 @@ from base64 import b64encode, encodebytes, urlsafe_b64encode
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genway.errors import MediaRefused
@@ -14,6 +14,7 @@ from genway.media.inline import decode
 
 
 @given(st.binary(max_size=400), st.data())
+@settings(deadline=None)
 def test_every_spelling_of_base64_gives_the_same_bytes(content: bytes, data: st.DataObject) -> None:
     plain = data.draw(st.sampled_from([b64encode, urlsafe_b64encode, encodebytes]))(content).decode()
     text = data.draw(st.sampled_from([plain, plain.rstrip("=\n"), plain.replace("\n", "\r\n"), f" {plain}\t"]))
@@ -24,6 +25,7 @@ def test_every_spelling_of_base64_gives_the_same_bytes(content: bytes, data: st.
 
 
 @given(st.binary(max_size=200))
+@settings(deadline=None)
 def test_percent_encoded_data_uris_give_their_bytes(content: bytes) -> None:
     assert decode("data:image/png," + quote(content), 200) == content
 

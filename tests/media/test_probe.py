@@ -17,7 +17,7 @@ from PIL import Image
 
 from genway.config import Media
 from genway.errors import MediaRefused
-from genway.media.probe import MediaInfo, probe, probe_async, sniff
+from genway.media.probe import MediaInfo, _open_nothing, probe, probe_async, sniff
 from media.stage import png
 from standins.samples import FRAMES, HEIGHT, WIDTH, clip, picture
 
@@ -156,6 +156,7 @@ def test_what_is_no_media_is_refused_by_name(tmp_path: Path, content: bytes, wha
         probed(tmp_path, content, "innocent.png")
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(("width", "height"), [(100_000, 100_000), (2**31 - 1, 2**31 - 1), (10_001, 10_000), (200_000_000, 1)])
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path, width: int, height: int) -> None:
     before = psutil.Process().memory_info().rss
@@ -253,6 +254,24 @@ def test_a_clip_whose_data_is_said_to_be_in_another_file_opens_no_other_file(tmp
     else:
         assert info.frames == 12
     assert len(psutil.Process().open_files()) == before
+
+
+def test_the_reader_may_open_nothing_even_for_a_playlist(tmp_path: Path) -> None:
+    """We never ask it to read a playlist; if it did so all the same, this is what it would meet."""
+    other = tmp_path / "other.ts"
+    other.write_bytes(video("mpegts", "libx264"))
+    playlist = f"#EXTM3U\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n".encode()
+    with av.open(io.BytesIO(playlist), format="hls") as unguarded:
+        assert unguarded.streams.video
+    asked: list[str] = []
+
+    def ask(url: str, flags: int, options: object) -> object:
+        asked.append(url)
+        return _open_nothing(url, flags, options)
+
+    with pytest.raises((OSError, av.FFmpegError)):
+        av.open(io.BytesIO(playlist), format="hls", io_open=ask)
+    assert asked == [str(other)]
 
 
 @pytest.mark.parametrize("content", [clip()[:2000], clip()[2000:], picture()[:20], b"\xff\xfb\x90junk" * 300, b"OggS\0" * 99])

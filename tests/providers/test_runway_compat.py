@@ -300,6 +300,15 @@ async def test_our_own_files_are_links_unless_the_channel_allows_data_uris(
     assert files.asked == [(OURS, inline, False)]
 
 
+async def test_an_option_that_is_no_number_sets_the_channel_aside(
+    vendor: RunwayVendor, make: Make, handed_in: HandedIn
+) -> None:
+    provider = make(RunwayCompat, options={"inline_bytes": "5 MB"})
+    with pytest.raises(VendorDown, match="a number of bytes, got 5 MB"):
+        await provider.submit(handed_in(provider, video()))
+    assert vendor.submits == []
+
+
 async def test_the_channels_test_finds_a_bad_key_and_a_wrong_address(vendor: RunwayVendor, make: Make) -> None:
     assert (await make(RunwayCompat).test()).startswith("the key is good")
     with pytest.raises(VendorKeyRefused):

@@ -166,9 +166,8 @@ class Deliverer:
             partial(
                 outbox.due,
                 now=now,
-                limit=4 * self._settings.at_once,
+                limit=HOST_LIMIT * self._settings.at_once,
                 each_host=HOST_LIMIT,
-                busy_hosts=[host for host, count in self._hosts.items() if count >= HOST_LIMIT],
                 first_tries_only=self._retries >= self._retry_limit,
             )
         )
@@ -178,8 +177,7 @@ class Deliverer:
             return self._poll_seconds if upcoming is None else min(self._poll_seconds, max(0.0, upcoming - self._clock()))
         claim = partial(outbox.claim, ids=chosen, owner=self._owner, now=self._clock(), lease_seconds=self._lease_seconds)
         for callback in await self._database.write(claim):
-            if not self._stopping:
-                self._start(callback)
+            self._start(callback)
         return 0.0
 
     @property

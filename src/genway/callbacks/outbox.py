@@ -101,14 +101,13 @@ def due(
     *,
     limit: int,
     each_host: int,
-    busy_hosts: Collection[str] = (),
     first_tries_only: bool = False,
 ) -> list[Due]:
     """What may be tried now: the first of every host, then the second of every host, and so on, oldest first.
 
-    each_host: how many of one host at most. busy_hosts: hosts to leave out. first_tries_only: leave out what failed before.
+    each_host: how many of one host at most. first_tries_only: leave out what failed before.
     """
-    waiting = [_free(now), callbacks.c.next_at <= now, callbacks.c.host.not_in(list(busy_hosts))]
+    waiting = [_free(now), callbacks.c.next_at <= now]
     if first_tries_only:
         waiting.append(callbacks.c.attempts == 0)
     place = func.row_number().over(partition_by=callbacks.c.host, order_by=(callbacks.c.next_at, callbacks.c.id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -16,32 +17,41 @@ MISUSED = 2
 INTERRUPTED = 130
 
 COMMANDS = {
-    "demo": ("demo:demo", "Turn a picture into a video, now, with nothing set up."),
-    "serve": ("serve:serve", "Run the gateway."),
-    "key": ("key:app", "Make, list and revoke the keys that programs hold."),
-    "account": ("account:app", "Make, top up and show the accounts that pay."),
-    "channel": ("channel:app", "Connect vendors and other gateways, and test them."),
-    "price": ("price:app", "Say what models cost."),
-    "task": ("task:app", "List, explain and cancel tasks."),
-    "callback": ("callback:app", "List callbacks, and send them again."),
-    "doctor": ("doctor:doctor", "Check that everything here is well."),
-    "settings": ("settings:settings", "Show every setting, its default and what it is now."),
+    "demo": "demo:demo",
+    "serve": "serve:serve",
+    "key": "key:app",
+    "account": "account:app",
+    "channel": "channel:app",
+    "price": "price:app",
+    "task": "task:app",
+    "callback": "callback:app",
+    "doctor": "doctor:doctor",
+    "settings": "settings:settings",
 }
+
+
+def _worth_showing(default: Any) -> str | None:
+    return None if default in (False, 0, "", None) else str(default)
+
 
 app = App(
     name="genway",
-    help="One gateway in front of every generator of text, images, music and video.\n\n"
-    "    genway demo                  a picture becomes a video, with nothing set up\n"
-    "    genway serve                 run the gateway\n"
-    "    genway key create            make a key for a program\n"
-    "    genway COMMAND --help        what a command does, with examples",
+    help="""One gateway in front of every generator of text, images, music and video.
+
+Where to begin:
+
+    genway demo              turn a picture into a video, with nothing set up
+    genway serve             run the gateway
+    genway key create        make a key for a program
+    genway COMMAND --help    what a command does, with examples
+""",
     help_format="markdown",
     version=lambda: f"genway {version('genway')}",
-    default_parameter=Parameter(negative="", show_default=lambda value: value not in (False, 0, "", None)),
+    default_parameter=Parameter(negative="", show_default=_worth_showing),
     suppress_keyboard_interrupt=False,
 )
-for _name, (_path, _help) in COMMANDS.items():
-    app.command(f"genway.cli.{_path}", name=_name, help=_help, sort_key=list(COMMANDS).index(_name))
+for _place, (_name, _path) in enumerate(COMMANDS.items()):
+    app.command(f"genway.cli.{_path}", name=_name, sort_key=_place)
 
 
 def run(arguments: Sequence[str]) -> int:

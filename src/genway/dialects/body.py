@@ -70,8 +70,8 @@ def parse(raw: bytes) -> Any:
         raise InvalidRequest("the JSON body is nested too deeply") from None
     except UnicodeDecodeError:
         raise InvalidRequest("the JSON body is not valid UTF-8") from None
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"the JSON body holds a number that is out of range: {error}") from None
+    except msgspec.ValidationError:
+        raise InvalidRequest("the JSON body holds a number that is out of range") from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"the body is not valid JSON: {_where(text, str(error))}") from None
     _check_depth(value)

@@ -106,7 +106,7 @@ class Fetcher:
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
             raise FetchFailed("the address has no valid certificate", retryable=False) from error
         except aiohttp.ClientConnectorDNSError as error:
-            raise FetchFailed(f"the host {URL(error.host).path} is not known", retryable=True) from error
+            raise FetchFailed(f"the host {error.host} is not known", retryable=True) from error
         except aiohttp.InvalidURL as error:
             raise FetchFailed("the address is not valid", retryable=False) from error
         except (aiohttp.ClientError, OSError) as error:

@@ -288,6 +288,8 @@ def _length(container: Any, main: Any, limits: Media) -> tuple[float, int]:
             raise MediaRefused(f"the file has more than {most} packets")
         if packet.size == 0 or packet.stream.type not in ("video", "audio") or _is_cover(packet.stream):
             continue
+        if packet.is_corrupt:
+            raise MediaRefused("the file is broken: it ends in the middle of a frame")
         packets += packet.stream is main
         moment = packet.pts if packet.pts is not None else packet.dts
         if moment is not None and packet.time_base:

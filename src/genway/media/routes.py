@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from litestar import HttpMethod, Request, route
+from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from litestar.response.streaming import ASGIStreamingResponse
 
@@ -54,7 +55,7 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 @route("/media/{name:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD], include_in_schema=False)
-async def stored_media(request: Request[Any, Any, Any], name: str) -> ASGIResponse:
+async def stored_media(request: Request[Any, Any, Any], name: FromPath[str]) -> ASGIResponse:
     """Answer with a stored file, or a part of it, to whoever has a link that is signed and still valid."""
     library: Library = request.app.state.library
     head = request.method == HttpMethod.HEAD

@@ -54,7 +54,7 @@ class Store:
     async def put(self, path: Path, key: str, content_type: str) -> None:
         """Keep a copy of the file. On return it is on disk for good; on an error there is nothing under the key."""
         self._check(key)
-        with _as_unavailable():
+        with _as_unavailable(writing=True):
             if self._root is not None:
                 root, target = self._root, self._root / key
                 await on_thread(lambda: _copy_for_good(path, target, root / PARTIAL_FOLDER))
@@ -161,10 +161,12 @@ def _object_store(url: str, options: Mapping[str, str]) -> ObjectStore:
 
 
 @contextmanager
-def _as_unavailable() -> Iterator[None]:
+def _as_unavailable(*, writing: bool = False) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        if writing:
+            raise Unavailable("the place where files are kept is not there; try again later", retry_after=60) from error
         raise NotFound("the file is not there (any more)") from error
     except OSError as error:
         raise unavailable(error) from error

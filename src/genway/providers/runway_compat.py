@@ -29,10 +29,13 @@ from genway.providers.base import (
     VendorLost,
     VendorRefused,
 )
+from genway.providers.extra import with_extra
 from genway.providers.http import CREDIT, MODERATION, Answer, HttpProvider, at
 from genway.providers.ratios import nearest_ratio
 
 FORMAT = "runway.pro"
+# The price is made from these, so a client's unknown fields do not replace them.
+PRICED = ("model", "options.seconds")
 SECONDS = (5, 10)
 ALL_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9")
 # The page's caution: gen3 makes these two only.
@@ -91,7 +94,7 @@ class RunwayCompat(HttpProvider):
         operation = submission.operation
         if (reason := self.refusal(operation)) is not None:
             raise VendorRefused(reason)
-        inline = int(self.channel.options.get("inline_bytes", "0"))
+        inline = self._inline_bytes()
 
         async def address(ref: MediaRef) -> str:
             return await submission.files.address(ref, inline_bytes=inline)
@@ -116,7 +119,7 @@ class RunwayCompat(HttpProvider):
         if callback := self.channel.options.get("callback_url"):
             body["callback_url"] = callback
         if operation.format == FORMAT:
-            body = _with_extra(body, operation.extra)
+            body = with_extra(body, operation.extra, keep=PRICED)
         answer = self._opened(await self.call("POST", f"/runway/pro/{path}", body, submitting=True), submitting=True)
         # A row of new-api may hold the bare id.
         vendor_id = answer if isinstance(answer, str) else at(answer, "task_id")
@@ -155,6 +158,12 @@ class RunwayCompat(HttpProvider):
         if answer.status >= 500 and answer.code in NOT_STARTED:
             return VendorDown
         return super().verdict(answer, submitting)
+
+    def _inline_bytes(self) -> int:
+        option = self.channel.options.get("inline_bytes", "0")
+        if not option.isdecimal():
+            raise VendorDown(f"the channel's option inline_bytes: a number of bytes, got {option}")
+        return int(option)
 
     def _opened(self, answer: Any, submitting: bool) -> Any:
         """What is in the envelope. Raises the error that the envelope tells of under HTTP 200."""
@@ -275,13 +284,6 @@ def _act_one(operation: PerformanceRequest) -> dict[str, Any]:
     if operation.intensity is not None:
         options["motion_multiplier"] = int(operation.intensity)
     return {"options": options}
-
-
-def _with_extra(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The body with a client's unknown fields, which never replace what the operation says: it was priced by that."""
-    options = extra.get("options")
-    merged = {**(options if isinstance(options, Mapping) else {}), **body["options"]}
-    return {**extra, **body, "options": merged}
 
 
 def _progress(words: Any) -> float | None:

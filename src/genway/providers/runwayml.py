@@ -40,6 +40,7 @@ from genway.providers.base import (
     VendorLost,
     VendorRefused,
 )
+from genway.providers.extra import with_extra
 from genway.providers.http import MODERATION, HttpProvider, at
 from genway.providers.ratios import nearest_ratio
 
@@ -105,7 +106,7 @@ class Runwayml(HttpProvider):
             raise VendorRefused(str(unfit)) from None
         body |= await _media(operation, route, body["model"], submission.files)
         if operation.format == FORMAT:
-            body |= {name: value for name, value in operation.extra.items() if name not in PRICED}
+            body = with_extra(body, operation.extra, keep=PRICED)
         answer = await self.call("POST", f"/v1/{route}", body, submitting=True)
         vendor_id = at(answer, "id")
         if not isinstance(vendor_id, str) or not vendor_id:
@@ -122,8 +123,8 @@ class Runwayml(HttpProvider):
                 progress = at(answer, "progress")
                 return Running(min(max(float(progress), 0.0), 1.0) if isinstance(progress, int | float) else None)
             case "SUCCEEDED":
-                output = [url for url in at(answer, "output") or () if isinstance(url, str)]
-                if not output:
+                output = at(answer, "output")
+                if not isinstance(output, list) or not output or not all(isinstance(url, str) for url in output):
                     raise self.unclear("runwayml says SUCCEEDED without an output", submitting=False)
                 return Finished(tuple(ResultFile(_role(url, role), url=url) for url in output))
             case "FAILED":

@@ -61,6 +61,7 @@ class SetAside(msgspec.Struct):
 class Router:
     """Knows the channels, makes their providers and remembers which of them are unwell.
 
+    kinds: the provider classes by name; those that are found by looking unless given.
     Channels that were changed elsewhere (on the command line, by another process) are noticed within a second.
     """
 
@@ -72,7 +73,9 @@ class Router:
         *,
         local: Channel | None,
         clock: Callable[[], float],
+        kinds: Mapping[str, type[Provider]] | None = None,
     ) -> None:
+        self._kinds = providers.discover() if kinds is None else kinds
         self._database = database
         self._vault = vault
         self._http = http
@@ -199,7 +202,7 @@ class Router:
             self._loaded_at = self._clock()
 
     def _make(self, channel: Channel, secret: str) -> Seat:
-        kind = providers.discover()[channel.provider]
+        kind = self._kinds[channel.provider]
         provider = kind(
             ChannelSettings(
                 name=channel.name,

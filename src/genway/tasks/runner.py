@@ -129,8 +129,7 @@ class Runner:
                     log.error("tasks.pick_up_failed", why=str(error))
                     more = False
                 if not more:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), SCAN_SECONDS)
+                    await self._until(self._wake, SCAN_SECONDS)
         finally:
             renewal.cancel()
 
@@ -212,9 +211,7 @@ class Runner:
                 self._library.release(task.id)
             self._wake.set()
 
-    async def _pause(self, task_id: str, seconds: float) -> bool:
-        """Wait, unless somebody wants the task's attention; returns whether somebody does."""
-        event = self._attention[task_id]
+    async def _until(self, event: asyncio.Event, seconds: float) -> None:
         sleeping = asyncio.ensure_future(self._sleep(seconds))
         called = asyncio.ensure_future(event.wait())
         try:
@@ -222,6 +219,11 @@ class Runner:
         finally:
             sleeping.cancel()
             called.cancel()
+
+    async def _pause(self, task_id: str, seconds: float) -> bool:
+        """Wait, unless somebody wants the task's attention; returns whether somebody does."""
+        event = self._attention[task_id]
+        await self._until(event, seconds)
         if self._stopping:
             raise asyncio.CancelledError
         wanted = event.is_set()

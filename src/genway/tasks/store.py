@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, or_, select, tuple_, update
 
 from genway.access import store as access
 from genway.billing import ledger
@@ -82,7 +82,7 @@ class TaskStore:
             tasks.c.finished_at.is_(None),
             tasks.c.state == State.QUEUED,
             tasks.c.local == task.local,
-            tasks.c.created_at < task.created_at,
+            tuple_(tasks.c.created_at, tasks.c.id) < (task.created_at, task.id),
         )
         return int(connection.execute(select(func.count()).where(earlier)).scalar_one()) + 1
 
@@ -170,7 +170,7 @@ class TaskStore:
         due = (
             select(tasks.c.id)
             .where(tasks.c.finished_at.is_(None), tasks.c.next_at <= now, free)
-            .order_by(tasks.c.next_at)
+            .order_by(tasks.c.next_at, tasks.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
@@ -179,7 +179,7 @@ class TaskStore:
         rows = connection.execute(
             update(tasks).where(tasks.c.id.in_(due)).values(owner=owner, lease_until=now + lease).returning(*tasks.c)
         )
-        return sorted((to_task(row) for row in rows), key=lambda task: task.created_at)
+        return sorted((to_task(row) for row in rows), key=lambda task: (task.created_at, task.id))
 
     def let_go(self, connection: Connection, task_id: str, owner: str, next_at: float) -> None:
         """Nobody works on the task until `next_at`."""

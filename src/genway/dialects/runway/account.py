@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections import defaultdict
 
@@ -17,6 +18,7 @@ from genway.gateway import Gateway
 DAY = datetime.timedelta(days=1)
 USUAL_DAYS = 30
 MOST_DAYS = 90
+YEARS = range(2000, 2100)
 # The type is a whole number and there is no word for "without limit".
 UNLIMITED = 2**31 - 1
 
@@ -81,10 +83,11 @@ async def _by_day(gateway: Gateway, caller: Caller, start: datetime.date, before
 
 
 def _date(text: str, field: str) -> datetime.date:
-    try:
-        return datetime.date.fromisoformat(text.strip()[:10])
-    except ValueError:
-        raise InvalidRequest(f"a day like 2025-06-27, got {shown(text)}", field=field) from None
+    with contextlib.suppress(ValueError):
+        day = datetime.date.fromisoformat(text.strip()[:10])
+        if day.year in YEARS:
+            return day
+    raise InvalidRequest(f"a day like 2025-06-27, got {shown(text)}", field=field)
 
 
 def _midnight(day: datetime.date) -> float:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from genway.dialects.body import one_of
+from genway.dialects.body import one_of, shown
 from genway.dialects.runway.ratios import STANDARD
 from genway.errors import InvalidRequest
 
@@ -149,24 +149,23 @@ def named(table: Mapping[str, Takes], model: str, field: str = "model") -> tuple
     """The model's name without `runway/`, and what it takes. Raises InvalidRequest naming the models there are."""
     bare = model.strip().removeprefix(SYSTEM)
     if bare not in table:
-        raise InvalidRequest(f"{one_of(list(table))}, got {model[:LONGEST]}", field=field)
+        raise InvalidRequest(f"{one_of(list(table))}, got {shown(model)}", field=field)
     return bare, table[bare]
 
 
-def duration(takes: Video, seconds: int | None, field: str, *, usual: int | None = None) -> int:
+def duration(takes: Video, seconds: int | str | None, field: str, *, usual: int | None = None) -> int:
     """The duration asked for, or `usual` where the model can do that, or the model's own usual one.
 
-    Raises InvalidRequest naming those it can do.
+    `auto` leaves it to a model that has no durations of its own. Raises InvalidRequest naming those it can do.
     """
+    if seconds is None and usual in takes.seconds:
+        seconds = usual
+    if seconds is None or (seconds == "auto" and not takes.seconds):
+        seconds = takes.usual
     if seconds is None:
-        if usual in takes.seconds:
-            return usual
-        if takes.usual is None:
-            raise InvalidRequest("required", field=field)
-        return takes.usual
+        raise InvalidRequest("required", field=field)
     allowed = takes.seconds or tuple(range(1, LONGEST + 1))
-    if seconds not in allowed:
-        steady = len(allowed) > 3
-        words = f"a whole number from {allowed[0]} to {allowed[-1]}" if steady else one_of(allowed)
-        raise InvalidRequest(f"{words}, got {seconds}", field=field)
-    return seconds
+    if isinstance(seconds, int) and seconds in allowed:
+        return seconds
+    words = one_of(allowed) if len(allowed) <= 3 else f"a whole number from {allowed[0]} to {allowed[-1]}"
+    raise InvalidRequest(f"{words}, got {shown(seconds)}", field=field)

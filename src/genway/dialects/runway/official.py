@@ -31,7 +31,6 @@ from genway.tasks.model import State, Task
 FORMAT = "runwayml"
 PREFIX = "/runwayml"
 VERSION_HEADER = "x-runway-version"
-AUTO_SECONDS = 5
 LONGEST_PERFORMANCE = 30
 MOST_PIXELS = 3840 * 3840
 SHORT_SIDE = 720
@@ -198,7 +197,7 @@ async def video_to_video(body: VideoToVideo, gateway: Gateway, asked: Asked) -> 
         video=await gateway.accept_media(asked.caller, source, field=field, kinds=("video",)),
         prompt=body.prompt_text,
         references=await _references(gateway, asked.caller, body.references, model, takes),
-        seconds=_seconds(body.duration, takes),
+        seconds=models.duration(takes, body.duration, "duration"),
         size=size,
         seed=body.seed,
         extra=extra,
@@ -295,7 +294,7 @@ def _video(body: ToVideo, model: str, takes: Video) -> VideoRequest:
         format=FORMAT,
         prompt=body.prompt_text,
         negative_prompt=body.negative_prompt,
-        seconds=_seconds(body.duration, takes),
+        seconds=models.duration(takes, body.duration, "duration"),
         size=_size(body.ratio, model, takes, extra),
         seed=body.seed,
         audio=body.audio,
@@ -332,14 +331,6 @@ def _check_length(prompt: str, most: int) -> None:
     length = len(prompt.encode("utf-16-le")) // 2
     if length > most:
         raise InvalidRequest(f"a text of at most {most} UTF-16 units, got {length}", field="promptText")
-
-
-def _seconds(duration: int | str | None, takes: Video) -> int:
-    if duration == "auto":
-        if takes.seconds:
-            return models.duration(takes, 0, "duration")
-        return AUTO_SECONDS
-    return models.duration(takes, duration if isinstance(duration, int) else None, "duration")
 
 
 def _size(ratio: str, model: str, takes: Video, extra: dict[str, Any]) -> Size:
@@ -463,13 +454,14 @@ def render(task: Task) -> dict[str, Any]:
 def render_error(error: GenwayError, asking: Asking) -> Answer:
     """`error` is a text, as the official API has it, for clients that send the API's version, as its SDKs always do.
 
-    Others were written for gateways, which answer an object there, and read `error.message`.
+    Others were written for gateways, which answer an object there, and read `error.message`. The npm SDK shows `message`.
     """
     text = str(error)
     told: Any = {"message": text, "type": error.type, "code": error.code, "param": error.field}
     if asking.header(VERSION_HEADER) is not None:
         told = text
-    return Answer({"error": told, "code": error.code, "request_id": asking.request_id}, error.status)
+    content = {"error": told, "message": text, "code": error.code, "request_id": asking.request_id}
+    return Answer(content, error.status)
 
 
 def render_quote(quote: Quote, asking: Asking) -> Answer:

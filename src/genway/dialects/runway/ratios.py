@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
 from genway.dialects.body import one_of, shown
 from genway.errors import InvalidRequest
 from genway.operations import Size
 
 WORDS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9")
+NAMED = {Fraction(*map(int, word.split(":"))) for word in WORDS}
 STANDARD = ("1280:720", "720:1280", "1104:832", "832:1104", "960:960", "1584:672")
 ALMOST = 0.07
 LARGEST_WORD = 32
@@ -66,7 +68,7 @@ def fit(text: str, allowed: Sequence[str], model: str, field: str) -> Size:
     model has that shape. Raises InvalidRequest naming the shapes that the model can do.
     """
     pair = parse(text)
-    if pair is None or (in_words(pair) and not any(alike(pair, _pair(word)) for word in WORDS)):
+    if pair is None or (in_words(pair) and Fraction(*pair) not in NAMED):
         raise InvalidRequest(f"{one_of(WORDS)}, or a size like 1280:720, got {shown(text)}", field=field)
     return fit_pair(pair, allowed, model, field)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from genway.providers.local.picture import Pixels, Weights
 
+# Longer side of the grid on which the lights are worked out.
 COARSE = 160
 LIGHTS = 5
 DISCS = 7
@@ -32,15 +33,47 @@ def _mood(ground: str, lights: str, words: str) -> Mood:
 
 
 MOODS = (
-    _mood("0b1026", "27408b 5b2a86 0e6e8c 14265c", r"\b(?:night|moon|star|space|galax|midnight)\w*|夜|月|星|宇宙|太空"),
-    _mood("1f0d1c", "c2452d d9822b 7a1f4e 3b1438", r"\b(?:sunset|sunrise|dusk|dawn|fire|flame|desert|autumn|warm)\w*|夕|日落|日出|黄昏|晚霞|火|沙漠|秋|暖"),
-    _mood("04171f", "0b6e86 128f8b 0a3f6b 1b9aaa", r"\b(?:sea|ocean|wave|water|river|lake|beach|rain|underwater)\w*|海|浪|水|河|湖|雨"),
-    _mood("08170f", "1f6b3a 5a8f2a 0d4a3c 8a9a3b", r"\b(?:forest|tree|jungle|garden|grass|spring|leaf|leaves|mountain)\w*|森林|树|草|春|花园|叶|山"),
-    _mood("10182a", "7fa8c9 4a7296 a8b8d8 35507a", r"\b(?:snow|ice|winter|cold|frozen|frost|cloud|fog|mist)\w*|雪|冰|冬|冷|云|雾"),
-    _mood("12061f", "c2187a 0bb5c9 5c1fd6 241069", r"\b(?:neon|cyber|robot|futur|city|street|tech)\w*|霓虹|赛博|机器人|未来|城市|街|科技"),
-    _mood("1e0d16", "b5446e e08e79 6a2c70 3f1d45", r"\b(?:love|flower|rose|romantic|heart|dream|dance)\w*|爱|花|玫瑰|浪漫|心|梦|舞"),
-    _mood("14110c", "a3772f 6b4a1e c9a25a 3b2a16", r"\b(?:gold|ancient|castle|history|king|temple|vintage)\w*|金|古|城堡|历史|王|寺|庙"),
-)  # fmt: skip
+    _mood(
+        "0b1026",
+        "27408b 5b2a86 0e6e8c 14265c",
+        r"\b(?:night|moon|star|space|galax|midnight)\w*|夜|月|星|宇宙|太空",
+    ),
+    _mood(
+        "1f0d1c",
+        "c2452d d9822b 7a1f4e 3b1438",
+        r"\b(?:sunset|sunrise|dusk|dawn|fire|flame|desert|autumn|warm)\w*|夕|日落|日出|黄昏|晚霞|火|沙漠|秋|暖",
+    ),
+    _mood(
+        "04171f",
+        "0b6e86 128f8b 0a3f6b 1b9aaa",
+        r"\b(?:sea|ocean|wave|water|river|lake|beach|rain|underwater)\w*|海|浪|水|河|湖|雨",
+    ),
+    _mood(
+        "08170f",
+        "1f6b3a 5a8f2a 0d4a3c 8a9a3b",
+        r"\b(?:forest|tree|jungle|garden|grass|spring|leaf|leaves|mountain)\w*|森林|树|草|春|花园|叶|山",
+    ),
+    _mood(
+        "10182a",
+        "7fa8c9 4a7296 a8b8d8 35507a",
+        r"\b(?:snow|ice|winter|cold|frozen|frost|cloud|fog|mist)\w*|雪|冰|冬|冷|云|雾",
+    ),
+    _mood(
+        "12061f",
+        "c2187a 0bb5c9 5c1fd6 241069",
+        r"\b(?:neon|cyber|robot|futur|city|street|tech)\w*|霓虹|赛博|机器人|未来|城市|街|科技",
+    ),
+    _mood(
+        "1e0d16",
+        "b5446e e08e79 6a2c70 3f1d45",
+        r"\b(?:love|flower|rose|romantic|heart|dream|dance)\w*|爱|花|玫瑰|浪漫|心|梦|舞",
+    ),
+    _mood(
+        "14110c",
+        "a3772f 6b4a1e c9a25a 3b2a16",
+        r"\b(?:gold|ancient|castle|history|king|temple|vintage)\w*|金|古|城堡|历史|王|寺|庙",
+    ),
+)
 
 
 def mood_for(prompt: str, seed: int) -> Mood:

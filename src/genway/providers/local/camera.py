@@ -17,7 +17,8 @@ from genway.providers.local.picture import Weights
 
 # From this loss by cropping on it is worth knowing where the subject is, even if the motion needs no layers.
 CROP_WORTH_A_LOOK = 0.15
-# The raster is a little finer than the video, so that how sharp a frame is does not depend on where its pixels fall.
+# The raster is a little finer than the video, so that how sharp a frame is does not depend on where its pixels fall. What only
+# shifts is filtered better than by a warp, and needs none of that.
 FINER = 1.2
 DENSITY_LIMIT = 1.7
 PROGRESS_EVERY = 4
@@ -61,7 +62,7 @@ class Scene:
             placement = fit.place(shape, frame, _kept_inside(motion, box, shape), box)
         reach = motion.reach().joined(motion.reach(foreground=True)) if motion.layered else motion.reach()
         smallest, largest = motion.growth()
-        density = min(DENSITY_LIMIT, max(FINER * smallest, largest))
+        density = 1.0 if motion.glides else min(DENSITY_LIMIT, max(FINER * smallest, largest))
         sharp = 0.08 * max(frame)
         raster = fit.cut(rgb, found if motion.layered else None, placement, reach, density=density, sharp=sharp)
         self._to_raster = raster.to_raster

@@ -41,7 +41,7 @@ class Clip:
 
     def __init__(self, path: str | Path, max_pixels: int, max_seconds: float) -> None:
         self._max_seconds = max_seconds
-        self._file: BinaryIO = Path(path).open("rb")
+        self._file: BinaryIO = Path(path).open("rb")  # noqa: SIM115 - closed with the clip
         try:
             self._open(min(max_pixels, LARGEST_FRAME))
         except BaseException:
@@ -51,9 +51,7 @@ class Clip:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._container.close()
         self._file.close()
 
@@ -107,12 +105,19 @@ class Clip:
         return np.ascontiguousarray(whole[top : top + height, left : left + width])
 
     def _open(self, max_pixels: int) -> None:
-        options = {"format_whitelist": FORMATS, "protocol_whitelist": "none", "max_pixels": str(max_pixels), "probesize": "2000000"}
+        options = {
+            "format_whitelist": FORMATS,
+            "protocol_whitelist": "none",
+            "max_pixels": str(max_pixels),
+            "probesize": "2000000",
+        }
         try:
-            self._container = av.open(self._file, options=options, io_open=_open_nothing)
+            self._container: Any = av.open(self._file, "r", options=options, io_open=_open_nothing)
         except (av.FFmpegError, ValueError, OSError) as error:
             raise _refused("the file is not a video, or broken") from error
-        pictures = [stream for stream in self._container.streams.video if not stream.disposition & stream.disposition.attached_pic]
+        pictures = [
+            stream for stream in self._container.streams.video if not stream.disposition & stream.disposition.attached_pic
+        ]
         if not pictures or pictures[0].codec_context is None:
             self._container.close()
             raise _refused("the file has no picture that can be read")
@@ -156,14 +161,16 @@ def at_rate(moments: Iterable[Moment], fps: Fraction, seconds: float, rate: Frac
     """
     most = max(1, round(seconds * fps))
     index, shown, began = 0, None, 0.0
+    # Containers round their times, some to a thousandth of a second.
+    slack = float(0.25 / max(rate, fps))
     for second, frame in moments:
-        while shown is not None and index < most and float(index / fps) < second - 1e-4:
+        while shown is not None and index < most and float(index / fps) < second - slack:
             yield shown
             index += 1
         if index >= most:
             return
         shown, began = frame, second
-    while shown is not None and index < most and float(index / fps) < began + float(1 / rate) - 1e-4:
+    while shown is not None and index < most and float(index / fps) < began + float(1 / rate) - slack:
         yield shown
         index += 1
 

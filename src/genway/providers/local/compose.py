@@ -7,7 +7,7 @@ import numpy as np
 
 from genway.providers.local.layers import Layers
 from genway.providers.local.motion import Matrix
-from genway.providers.local.picture import Pixels
+from genway.providers.local.picture import Pixels, Weights
 
 # BT.709, limited range, from full-range R'G'B'.
 TO_YUV = np.array(
@@ -21,8 +21,13 @@ TO_YUV = np.array(
 PIXELS: Matrix = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]], np.float64)
 # In 4:2:0 as H.264 has it a colour sample lies level with its left luma sample and between the two rows.
 COLOUR_PIXELS: Matrix = np.array([[2, 0, 0.5], [0, 2, 1.0], [0, 0, 1]], np.float64)
-TO_INDEX: Matrix = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]], np.float64)
-TO_COLOUR_INDEX: Matrix = np.array([[0.5, 0, -0.5], [0, 0.5, -0.5], [0, 0, 1]], np.float64)
+# Planes are kept with a margin, so that a filter near the border needs no case of its own.
+MARGIN = 12
+TO_INDEX: Matrix = np.array([[1, 0, MARGIN - 0.5], [0, 1, MARGIN - 0.5], [0, 0, 1]], np.float64)
+TO_COLOUR_INDEX: Matrix = np.array([[0.5, 0, MARGIN - 0.5], [0, 0.5, MARGIN - 0.5], [0, 0, 1]], np.float64)
+# A map this close to a shift is one; over a whole frame it is off by less than half a pixel, the same in every frame.
+ALMOST = 1.5e-3
+TAPS = 6
 INVISIBLE = 0.004
 
 
@@ -42,14 +47,17 @@ class Background:
     """A picture that fills the frame. rgb: height x width x 3, both sides even."""
 
     def __init__(self, rgb: Pixels) -> None:
-        self._luma, self._blue, self._red = _planes(rgb)
+        self._luma, self._blue, self._red = (_with_margin(plane, cv2.BORDER_REFLECT_101) for plane in _planes(rgb))
 
     def draw(self, frame: Frame, to_picture: Matrix) -> None:
         """Fill the frame. to_picture: points of the frame → points of the picture, 3x3."""
         fine, coarse = _index_maps(to_picture)
-        _fill(self._luma, fine, frame.luma)
-        _fill(self._blue, coarse, frame.blue)
-        _fill(self._red, coarse, frame.red)
+        for plane, matrix, into in (
+            (self._luma, fine, frame.luma),
+            (self._blue, coarse, frame.blue),
+            (self._red, coarse, frame.red),
+        ):
+            into[...] = _sampled(plane, matrix, into.shape)
 
 
 class Subject:
@@ -63,13 +71,20 @@ class Subject:
         self._left, self._right = _even(int(columns[0]) - 4, width), _even(int(columns[-1]) + 6, width)
         inside = np.s_[self._top : self._bottom, self._left : self._right]
         luma, blue, red = _planes(np.ascontiguousarray(layers.foreground[inside]))
-        self._alpha = np.asarray(layers.alpha[inside] * 255 + 0.5, np.uint8)
-        half = (self._alpha.shape[1] // 2, self._alpha.shape[0] // 2)
-        self._colour_alpha = np.asarray(cv2.resize(self._alpha, half, interpolation=cv2.INTER_AREA), np.uint8)
+        alpha: Pixels = np.asarray(layers.alpha[inside] * 255 + 0.5, np.uint8)
+        half = (alpha.shape[1] // 2, alpha.shape[0] // 2)
+        colour_alpha = cv2.resize(alpha, half, interpolation=cv2.INTER_AREA)
         # Multiplied once here, so that warping mixes no colour from beyond the edge into it.
-        self._luma = cv2.multiply(luma, self._alpha, scale=1 / 255)
-        self._blue = cv2.multiply(blue, self._colour_alpha, scale=1 / 255)
-        self._red = cv2.multiply(red, self._colour_alpha, scale=1 / 255)
+        self._alpha, self._colour_alpha, self._luma, self._blue, self._red = (
+            _with_margin(plane, cv2.BORDER_CONSTANT)
+            for plane in (
+                alpha,
+                colour_alpha,
+                cv2.multiply(luma, alpha, scale=1 / 255),
+                cv2.multiply(blue, colour_alpha, scale=1 / 255),
+                cv2.multiply(red, colour_alpha, scale=1 / 255),
+            )
+        )
 
     def draw(self, frame: Frame, to_picture: Matrix) -> None:
         """Put it over what the frame holds. to_picture: points of the frame → points of the whole picture, 3x3."""
@@ -88,10 +103,12 @@ class Subject:
             return
         moved = _shift(-self._left, -self._top) @ to_picture @ _shift(left, top)
         fine, coarse = _index_maps(moved)
-        _over(frame.luma[top:bottom, left:right], fine, self._alpha, self._luma)
+        whole = frame.luma[top:bottom, left:right]
+        _over(whole, _sampled(self._alpha, fine, whole.shape), _sampled(self._luma, fine, whole.shape))
         half = np.s_[top // 2 : bottom // 2, left // 2 : right // 2]
-        _over(frame.blue[half], coarse, self._colour_alpha, self._blue)
-        _over(frame.red[half], coarse, self._colour_alpha, self._red)
+        cover = _sampled(self._colour_alpha, coarse, frame.blue[half].shape)
+        _over(frame.blue[half], cover, _sampled(self._blue, coarse, cover.shape))
+        _over(frame.red[half], cover, _sampled(self._red, coarse, cover.shape))
 
 
 def _planes(rgb: Pixels) -> tuple[Pixels, Pixels, Pixels]:
@@ -105,24 +122,56 @@ def _index_maps(to_picture: Matrix) -> tuple[Matrix, Matrix]:
     return (TO_INDEX @ to_picture @ PIXELS)[:2], (TO_COLOUR_INDEX @ to_picture @ COLOUR_PIXELS)[:2]
 
 
-def _fill(source: Pixels, matrix: Matrix, into: Pixels) -> None:
-    cv2.warpAffine(
+def _with_margin(plane: Pixels, border: int) -> Pixels:
+    return cv2.copyMakeBorder(plane, MARGIN, MARGIN, MARGIN, MARGIN, border)
+
+
+def _over(under: Pixels, cover: Pixels, multiplied: Pixels) -> None:
+    under[...] = cv2.add(cv2.multiply(under, cv2.bitwise_not(cover), scale=1 / 255), multiplied)
+
+
+def _sampled(source: Pixels, matrix: Matrix, shape: tuple[int, ...]) -> Pixels:
+    """The source seen through a map of pixel indices, 2x3, as an array of the shape."""
+    height, width = shape
+    if np.abs(matrix[:, :2] - np.eye(2)).max() < ALMOST:
+        x, y = matrix @ (width / 2, height / 2, 1) - (width / 2, height / 2)
+        shifted = _shifted(source, float(x), float(y), (height, width))
+        if shifted is not None:
+            return shifted
+    return cv2.warpAffine(
         source,
         matrix,
-        (into.shape[1], into.shape[0]),
-        dst=into,
+        (width, height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT_101,
     )
 
 
-def _over(under: Pixels, matrix: Matrix, alpha: Pixels, multiplied: Pixels) -> None:
-    size = (under.shape[1], under.shape[0])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    cover = cv2.warpAffine(alpha, matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    colour = cv2.warpAffine(multiplied, matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    rest = cv2.multiply(under, cv2.bitwise_not(cover), scale=1 / 255)
-    under[...] = cv2.add(rest, colour)
+def _shifted(source: Pixels, x: float, y: float, shape: tuple[int, int]) -> Pixels | None:
+    """A window of the source at a fractional position, sharp and for a quarter of a warp's price; None if it leaves the source."""
+    height, width = shape
+    left, top = int(np.floor(x)), int(np.floor(y))
+    before, after = TAPS // 2 - 1, TAPS // 2
+    window = source[max(0, top - before) : top + height + after, max(0, left - before) : left + width + after]
+    if window.shape != (height + TAPS - 1, width + TAPS - 1):
+        return None
+    across, down = _lanczos(x - left), _lanczos(y - top)
+    if across is None:
+        window = window[:, before : before + width]
+    else:
+        window = cv2.filter2D(window, cv2.CV_8U, across[None], anchor=(before, 0))[:, before : before + width]
+    if down is None:
+        return window[before : before + height]
+    return cv2.filter2D(window, cv2.CV_8U, down[:, None], anchor=(0, before))[before : before + height]
+
+
+def _lanczos(fraction: float) -> Weights | None:
+    """The weights of the TAPS pixels around a position between two; None where it is on one."""
+    if fraction < 1e-3:
+        return None
+    distance = np.arange(TAPS) - (TAPS // 2 - 1) - fraction
+    weights = np.sinc(distance) * np.sinc(distance / (TAPS // 2))
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def _shift(x: float, y: float) -> Matrix:

@@ -72,7 +72,10 @@ def subject(rgb: Pixels, width: int, height: int) -> Box | None:
 
 
 def covering(rgb: Pixels, width: int, height: int, about: Box | None = None) -> Pixels:
-    """A picture made to fill a frame, with what it is about (a box in its pixels) in view; a far-off shape gets made-up surroundings."""
+    """A picture made to fill a frame, with what it is about (a box in its pixels) in view.
+
+    A picture of a shape far from the frame's gets made-up surroundings.
+    """
     if rgb.shape[:2] == (height, width):
         return rgb
     frame = Box(0, 0, width, height)
@@ -82,4 +85,4 @@ def covering(rgb: Pixels, width: int, height: int, about: Box | None = None) -> 
     matrix = raster.to_raster[:2].copy()
     matrix[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5  # from points to pixel indices, whose centres lie at .5
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(raster.rgb, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.warpAffine(raster.rgb, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE))

@@ -35,7 +35,7 @@ def runs(text: str) -> list[Run]:
         if _invisible(character):
             continue
         attached = bool(found) and (character == JOINER or unicodedata.category(character) in ("Mn", "Me", "Mc", "Sk"))
-        if attached and (character == JOINER and SHAPING or ord(character) in _characters(found[-1].file)):
+        if attached and (character == JOINER or ord(character) in _characters(found[-1].file)):
             file: Path | None = found[-1].file
         else:
             file = None if character == JOINER else file_for(character)
@@ -54,12 +54,20 @@ def file_for(character: str) -> Path | None:
     return next((file for file in _files() if ord(character) in _characters(file)), None)
 
 
+def plain() -> Path:
+    """The font of the Latin alphabet and of figures. Raises FileNotFoundError where the fonts' packages are not installed."""
+    file = file_for("0")
+    if file is None:
+        raise FileNotFoundError("the packages manimgx-fonts and manimgx-fonts-cjk are not installed")
+    return file
+
+
 @lru_cache(256)
 def load(file: Path, size: int, weight: int, region: int = CHINA) -> ImageFont.FreeTypeFont:
     """size: pixels. weight: 100…900, regular is 400. region: of the CJK font."""
     engine = ImageFont.Layout.RAQM if SHAPING else ImageFont.Layout.BASIC
     font = ImageFont.truetype(str(file), size, index=region if file.name == CJK else 0, layout_engine=engine)
-    font.set_variation_by_axes([weight, *(axis["default"] for axis in font.get_variation_axes()[1:])])
+    font.set_variation_by_axes([weight])
     return font
 
 

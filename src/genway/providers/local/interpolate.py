@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-
 from genway.providers.local import grade, picture
 from genway.providers.local.film import covering, film, lens_for, subject
 from genway.providers.local.job import RenderFailed, RenderJob, RenderResult

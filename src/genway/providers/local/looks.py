@@ -27,7 +27,7 @@ class Scene(NamedTuple):
     @property
     def unit(self) -> float:
         """A hundredth of the shorter side, in pixels: what sizes are measured by."""
-        return min(self.first.shape[:2]) / 100
+        return float(min(self.first.shape[:2])) / 100
 
     def noise(self, size: float, channel: int = 0) -> Weights:
         """A texture that stays in place, height x width, mean 0, deviation 1. size: of its grains, in pixels."""
@@ -74,25 +74,23 @@ def comic(scene: Scene) -> Look:
 
 def watercolour(scene: Scene, ink: bool = False) -> Look:
     """Thin colour that runs into wet paper and dries darker at its borders. ink: black ink instead, as in China."""
-    paper = 1 + 0.035 * scene.noise(1.6, 1) + 0.02 * scene.noise(5, 2)
-    pooled = 1 + (0.07 * scene.noise(scene.unit * 5, 3) + 0.04 * scene.noise(scene.unit * 1.6, 4))
-    ground = np.array([244, 239, 226], np.float32) if ink else np.array([252, 249, 240], np.float32)
-    run_x, run_y = scene.noise(scene.unit * 2.2, 5) * scene.unit * 0.5, scene.noise(scene.unit * 2.2, 6) * scene.unit * 0.5
+    paper = 1 + 0.016 * scene.noise(1.8, 1) + 0.010 * scene.noise(6, 2)
+    pooled = np.clip(1 + 0.075 * scene.noise(scene.unit * 6, 3) + 0.035 * scene.noise(scene.unit * 1.8, 4), 0.6, 1.4)
+    ground = np.array([247, 243, 232] if ink else [254, 252, 246], np.float32)
+    amount = np.float32(scene.unit * (0.12 + 0.14 * scene.strength))
     height, width = scene.first.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    amount = np.float32(0.4 + 0.8 * scene.strength)
-    run = x + run_x * amount, y + run_y * amount
+    run = x + scene.noise(scene.unit * 3, 5) * amount, y + scene.noise(scene.unit * 3, 6) * amount
+    radius = max(2, round(scene.unit * 0.75))
 
     def look(rgb: Pixels) -> Pixels:
-        flat = _kuwahara(cv2.remap(rgb, *run, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), max(2, round(scene.unit * 0.6)))
-        if ink:
-            flat = cv2.addWeighted(flat, 0.14, cv2.cvtColor(cv2.cvtColor(flat, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), 0.86, 0)
-        density = 1 - flat.astype(np.float32) / 255
-        edge = cv2.cvtColor(density, cv2.COLOR_RGB2GRAY)
-        rim = np.clip(edge - cv2.GaussianBlur(edge, (0, 0), scene.unit * 0.9), 0, 0.2) * 1.4
-        density = density * ((0.92 if ink else 0.86) * pooled)[..., None] + rim[..., None] * 0.7
-        washed = ground * np.exp(-1.35 * density ** (1.5 if ink else 1.15)) * paper[..., None]
-        return np.asarray(np.clip(washed, 0, 255), np.uint8)
+        flat = _kuwahara(cv2.remap(rgb, *run, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), radius).astype(np.float32)
+        grey = cv2.cvtColor(flat, cv2.COLOR_RGB2GRAY)[..., None]
+        density = 1 - np.clip(grey + (flat - grey) * (0.12 if ink else 1.35), 0, 255) / 255
+        tone = 1 - grey[..., 0] / 255
+        rim = np.clip(tone - cv2.GaussianBlur(tone, (0, 0), scene.unit * 0.9), 0, 0.15)
+        pigment = (density ** (1.9 if ink else 1.2) * pooled[..., None] + 0.9 * rim[..., None]) * (2.1 if ink else 1.25)
+        return np.asarray(np.clip(ground * np.exp(-pigment) * paper[..., None], 0, 255), np.uint8)
 
     return look
 
@@ -104,12 +102,12 @@ def ink(scene: Scene) -> Look:
 
 def oil(scene: Scene) -> Look:
     """Thick strokes that follow the shapes, on canvas, lit from above."""
-    radius = max(2, round(scene.unit * (0.5 + 0.6 * scene.strength)))
+    radius = max(2, round(scene.unit * (0.45 + 0.4 * scene.strength)))
     canvas = scene.noise(1.3, 1) * 3.0
     bristles = cv2.GaussianBlur(scene.noise(1.2, 2), (0, 0), 1.0)
 
     def look(rgb: Pixels) -> Pixels:
-        painted = _kuwahara(_kuwahara(rgb, radius), max(2, radius // 2))
+        painted = _kuwahara(rgb, radius)
         light, a, b = cv2.split(cv2.cvtColor(painted, cv2.COLOR_RGB2LAB))
         height = light.astype(np.float32) + bristles * 9
         relief = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3) - 0.6 * cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3)
@@ -138,7 +136,7 @@ def sketch(scene: Scene) -> Look:
         shade = np.clip((tone - 0.38) * 1.4, 0, 0.62) * hatch[0] + np.clip((tone - 0.62) * 1.6, 0, 0.5) * hatch[1]
         lead = np.clip((1 - drawn * (1 - shade * 0.85)) * grain, 0, 1)
         value = paper * (1 - lead) + 42 * lead
-        return cv2.merge([np.clip(value * tint, 0, 255).astype(np.uint8) for tint in (1.0, 0.99, 0.965)])
+        return np.asarray(cv2.merge([np.clip(value * tint, 0, 255).astype(np.uint8) for tint in (1.0, 0.99, 0.965)]))
 
     return look
 
@@ -150,12 +148,14 @@ def pixel(scene: Scene) -> Look:
     small = max(8, round(width / side)), max(8, round(height / side))
     table = _nearest(_palette(cv2.resize(scene.first, small, interpolation=cv2.INTER_AREA), 24))
     bayer = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32) / 16 - 0.47
-    dither = np.tile(bayer, (small[1] // 4 + 1, small[0] // 4 + 1))[: small[1], : small[0], None] * 14
+    dither = np.tile(bayer, (small[1] // 4 + 1, small[0] // 4 + 1))[: small[1], : small[0], None] * 9
 
     def look(rgb: Pixels) -> Pixels:
         reduced = cv2.resize(rgb, small, interpolation=cv2.INTER_AREA)
         vivid = np.clip((reduced - 128.0) * 1.12 + 130 + dither, 0, 255).astype(np.uint8) >> 3
-        return cv2.resize(table[vivid[..., 0], vivid[..., 1], vivid[..., 2]], (width, height), interpolation=cv2.INTER_NEAREST)
+        return np.asarray(
+            cv2.resize(table[vivid[..., 0], vivid[..., 1], vivid[..., 2]], (width, height), interpolation=cv2.INTER_NEAREST)
+        )
 
     return look
 
@@ -171,7 +171,7 @@ def noir(scene: Scene) -> Look:
         hard = cv2.LUT(grey, curve).astype(np.float32)
         glow = cv2.GaussianBlur(np.clip(hard - 165, 0, None), (0, 0), scene.unit * 1.6)
         value = np.clip((hard + 0.45 * glow) * vignette + grain, 0, 255).astype(np.uint8)
-        return cv2.merge([value] * 3)
+        return np.asarray(cv2.merge([value] * 3))
 
     return look
 
@@ -190,7 +190,7 @@ def cinematic(scene: Scene) -> Look:
 
 def vintage(scene: Scene) -> Look:
     """Faded, warm film with grain, and light that leaked in at the side."""
-    height, width = scene.first.shape[:2]
+    width = scene.first.shape[1]
     grain, vignette = scene.noise(1.4, 1)[..., None] * 5, _vignette(scene, 0.42)[..., None]
     fade = np.array([[0.62, 0.30, 0.08], [0.22, 0.62, 0.10], [0.16, 0.30, 0.46]])
     x = np.linspace(0, 1, width, dtype=np.float32)
@@ -235,7 +235,7 @@ def palette(scene: Scene) -> Look:
         grey = cv2.cvtColor(flat, cv2.COLOR_RGB2GRAY)
         mapped = cv2.LUT(cv2.merge([grey] * 3), ramp)
         light = cv2.cvtColor(flat, cv2.COLOR_RGB2LAB)[..., 0]
-        _, a, b = cv2.split(cv2.cvtColor(cv2.addWeighted(mapped, 0.85, flat, 0.15, 0), cv2.COLOR_RGB2LAB))
+        _, a, b = cv2.split(cv2.cvtColor(cv2.addWeighted(mapped, 0.62, flat, 0.38, 0), cv2.COLOR_RGB2LAB))
         return _inked(_lab(light, a, b, 1.15), _lines(rgb, scene.unit * 0.1, 0.8), 0.35)
 
     return look
@@ -250,18 +250,18 @@ LOOKS: tuple[tuple[re.Pattern[str], Callable[[Scene], Look]], ...] = tuple(
         (r"\b(?:pencil|graphite|charcoal|sketch\w*|line\s+drawing|drawing)\b|素描|铅笔|速写|线稿", sketch),
         (r"\bpixel(?:ated|s)?\b|\b(?:8|16)[- ]?bit\b|\bretro\s+game|像素", pixel),
         (r"\bcomics?\b|\bpop[- ]?art|\bhalftone|\bgraphic\s+novel|漫画|波普", comic),
-        (r"\banime\b|\bcartoon\w*|\bmanga\b|\bghibli|\bcel[- ]shad|\bdisney|\bpixar|\banimation\b|动漫|动画|卡通|二次元|吉卜力|宫崎骏", anime),
+        (r"\banime\b|\bcartoon\w*|\bmanga\b|\bghibli|\bcel[- ]shad|\banimat(?:ed|ion)\b|动漫|动画|卡通|二次元|吉卜力", anime),
         (r"\bnoir\b|\bblack[- ]?(?:and|&|n)[- ]?white|\bb\s?&\s?w\b|\bmonochrome|\bgr[ae]yscale|黑白|单色", noir),
         (r"\bneon\b|\bcyber\w*|\bsynthwave|\bvaporwave|\btron\b|霓虹|赛博|蒸汽波", neon),
-        (r"\bvintage|\bretro\b|\bsepia|\bold\s+(?:film|movie|photo)|\bnostalgi|\b(?:super\s?8|vhs)\b|复古|怀旧|老电影|胶片|做旧", vintage),
+        (r"\bvintage|\bretro\b|\bsepia|\bold\s+(?:film|movie|photo)|\bnostalgi|\bvhs\b|复古|怀旧|老电影|胶片|做旧", vintage),
         (r"\bcinematic|\bmovie\b|\bfilmic|\bblockbuster|\bhollywood|电影|大片", cinematic),
     )
 )  # fmt: skip
 
 
-def chosen(prompt: str) -> Callable[[Scene], Look]:
-    """The look the words ask for, in English or Chinese; the prompt's mood in colours where they name none."""
-    return next((look for words, look in LOOKS if words.search(prompt)), palette)
+def named(prompt: str) -> Callable[[Scene], Look] | None:
+    """The look the words ask for, in English or Chinese."""
+    return next((look for words, look in LOOKS if words.search(prompt)), None)
 
 
 def _smoothed(rgb: Pixels, strength: float) -> Pixels:
@@ -269,8 +269,8 @@ def _smoothed(rgb: Pixels, strength: float) -> Pixels:
     height, width = rgb.shape[:2]
     small = cv2.resize(rgb, (max(2, width // 2), max(2, height // 2)), interpolation=cv2.INTER_AREA)
     for _ in range(2):
-        small = cv2.bilateralFilter(small, 7, 18 + 34 * strength, 5)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+        small = cv2.bilateralFilter(small, 5, 20 + 34 * strength, 4)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 def _lines(rgb: Pixels, width: float, gain: float) -> Weights:
@@ -285,12 +285,12 @@ def _inked(rgb: Pixels, lines: Weights, strength: float) -> Pixels:
     weight = (lines * strength).astype(np.float32)
     dark = np.empty_like(rgb)
     dark[:] = (22, 18, 28)
-    return cv2.blendLinear(dark, rgb, weight, 1 - weight)
+    return np.asarray(cv2.blendLinear(dark, rgb, weight, 1 - weight))
 
 
 def _lab(light: Pixels, a: Pixels, b: Pixels, saturation: float) -> Pixels:
     table = np.clip((np.arange(256) - 128) * saturation + 128.5, 0, 255).astype(np.uint8)
-    return cv2.cvtColor(cv2.merge([light, cv2.LUT(a, table), cv2.LUT(b, table)]), cv2.COLOR_LAB2RGB)
+    return np.asarray(cv2.cvtColor(cv2.merge([light, cv2.LUT(a, table), cv2.LUT(b, table)]), cv2.COLOR_LAB2RGB))
 
 
 def _steps(levels: float, contrast: float, lift: float) -> Pixels:
@@ -299,7 +299,7 @@ def _steps(levels: float, contrast: float, lift: float) -> Pixels:
     place = value * levels
     part = place - np.floor(place)
     stepped = (np.floor(place) + 0.5 + 0.5 * np.tanh((part - 0.5) * 5) / np.tanh(2.5)) / levels
-    return np.clip(((stepped - 0.5) * contrast + 0.5 + lift) * 255, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(((stepped - 0.5) * contrast + 0.5 + lift) * 255, 0, 255), np.uint8)
 
 
 def _kuwahara(rgb: Pixels, radius: int) -> Pixels:
@@ -321,7 +321,7 @@ def _kuwahara(rgb: Pixels, radius: int) -> Pixels:
 def _vignette(scene: Scene, depth: float) -> Weights:
     height, width = scene.first.shape[:2]
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    return (1 - depth * np.clip((np.sqrt(x**2 + y**2) - 0.4) / 1.0, 0, 1) ** 1.6).astype(np.float32)
+    return np.asarray((1 - depth * np.clip((np.sqrt(x**2 + y**2) - 0.4) / 1.0, 0, 1) ** 1.6), np.float32)
 
 
 def _palette(rgb: Pixels, colours: int) -> Pixels:
@@ -333,7 +333,7 @@ def _palette(rgb: Pixels, colours: int) -> Pixels:
     criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
     cv2.setRNGSeed(0)
     _, _, centres = cv2.kmeans(pixels, colours, labels, criteria, 1, cv2.KMEANS_USE_INITIAL_LABELS)
-    return np.clip(np.nan_to_num(centres) + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.nan_to_num(centres) + 0.5, 0, 255), np.uint8)
 
 
 def _nearest(colours: Pixels) -> Pixels:
@@ -342,7 +342,7 @@ def _nearest(colours: Pixels) -> Pixels:
     cube = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 1, 3)
     weight = np.array([0.55, 0.77, 0.33], np.float32)
     nearest = (((cube - colours[None].astype(np.float32)) * weight) ** 2).sum(2).argmin(1)
-    return colours[nearest].reshape(32, 32, 32, 3)
+    return np.asarray(colours[nearest].reshape(32, 32, 32, 3))
 
 
 def _stops(mood: Mood) -> Weights:

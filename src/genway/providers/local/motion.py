@@ -77,6 +77,11 @@ class Motion:
         camera = self.camera
         return any((camera.horizontal, camera.vertical, camera.zoom, camera.background_pan_x, camera.background_pan_y))
 
+    @property
+    def glides(self) -> bool:
+        """Whether everything only shifts: nothing grows and nothing turns."""
+        return not self.camera.zoom and not self.camera.roll
+
     def about(self, focus: tuple[float, float], anchor: tuple[float, float]) -> Motion:
         """The same motion around other points."""
         return replace(self, focus=focus, anchor=anchor)

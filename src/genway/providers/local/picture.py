@@ -20,6 +20,8 @@ Weights: TypeAlias = NDArray[Any]
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 LONGEST = 4096
 SHORTEST = 64
+# For photographs: half the time of zlib's default strategy, and smaller.
+PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY)
 
 # The pixel limit is checked here, per job and before anything is decoded; Pillow's own is one number for the process.
 Image.MAX_IMAGE_PIXELS = None
@@ -61,7 +63,7 @@ def read(path: str | Path, max_pixels: int = 100_000_000, longest: int = LONGEST
 
 def save(path: str | Path, rgb: Pixels) -> str:
     """Write a PNG and return its path."""
-    if not cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+    if not cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), PNG):
         raise OSError(f"{path} cannot be written")
     return str(path)
 

@@ -13,7 +13,7 @@ from genway.providers.local.clip import Clip, at_rate, colour_statistics
 from genway.providers.local.film import film, lens_for
 from genway.providers.local.job import RenderFailed, RenderJob, RenderResult
 from genway.providers.local.looks import Look, Scene
-from genway.providers.local.picture import Pixels, Weights
+from genway.providers.local.picture import Pixels
 
 # How fast a still part of the picture follows its source, and from which change on it counts as moving.
 CALM = 0.4
@@ -42,8 +42,8 @@ def _restyled(job: RenderJob, frames: Iterator[Pixels]) -> Iterator[Pixels]:
     if first is None:
         return
     strength = min(1.0, max(0.0, job.strength))
-    words = f"{job.prompt} {job.style}"
-    look = looks.chosen(words)(Scene(first, strength, job.prompt, job.seed))
+    make = looks.named(f"{job.prompt} {job.style}") or looks.palette
+    look = make(Scene(first, strength, job.prompt, job.seed))
     tint = _tint(first, job)
     steady = Steady(first)
     share = 1 - (1 - strength) ** 2
@@ -55,14 +55,15 @@ class Steady:
     """Noise of the source, which a look would turn into flicker, calmed where nothing moves."""
 
     def __init__(self, first: Pixels) -> None:
-        self._state: Weights = first.astype(np.float32)
+        self._state = first
 
     def __call__(self, rgb: Pixels) -> Pixels:
         """The next frame, height x width x 3."""
-        change = rgb - self._state
-        moving = cv2.blur(np.abs(change).max(2), (9, 9)) / MOVING
-        self._state += change * np.clip(CALM + moving * moving, 0, 1)[..., None]
-        return np.asarray(np.clip(self._state + 0.5, 0, 255), np.uint8)
+        red, green, blue = cv2.split(cv2.absdiff(rgb, self._state))
+        moving = cv2.blur(cv2.max(cv2.max(red, green), blue).astype(np.float32), (9, 9)) / MOVING
+        share = np.minimum(CALM + moving * moving, 1)
+        self._state = cv2.blendLinear(rgb, self._state, share, 1 - share)
+        return self._state
 
 
 def _tint(first: Pixels, job: RenderJob) -> Look:

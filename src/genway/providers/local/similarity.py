@@ -69,7 +69,7 @@ def _carries(motion: Similarity, first: Pixels, last: Pixels) -> bool:
 
 def _from_features(first: Pixels, last: Pixels, most: int) -> list[Similarity]:
     """One motion after the other, each of the points that none before it explains."""
-    detector = cv2.SIFT_create(nfeatures=2000, contrastThreshold=0.02)
+    detector = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02)
     points_0, words_0 = detector.detectAndCompute(first, None)
     points_1, words_1 = detector.detectAndCompute(last, None)
     if words_0 is None or words_1 is None or min(len(points_0), len(points_1)) < ENOUGH_MATCHES:

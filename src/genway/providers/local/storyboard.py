@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
+from PIL.ImageFont import FreeTypeFont
 
 from genway.operations import Camera
 from genway.providers.local import fonts, lettering, moves
@@ -21,7 +22,7 @@ LONGEST_PROMPT = 4000
 INK = np.array([248, 246, 240], np.uint8)
 WEIGHT = 560
 NAME = "STORYBOARD 分镜"
-ORIGIN = "LOCAL PREVIEW, NO VIDEO MODEL · 本地预览，非模型生成"
+ORIGIN = "LOCAL PREVIEW, NO AI MODEL · 本地预览，非模型生成"
 ORIGIN_SHORT = "LOCAL PREVIEW · 本地预览"
 # Of the shorter side: type that looks right, type that can just be read, small type, and the border.
 COMFORTABLE, LARGEST, SMALLEST, SMALL, MARGIN = 0.062, 0.125, 0.034, 0.0235, 0.075
@@ -59,6 +60,7 @@ class Card:
         self._motion = Motion(_halved(camera), job.width, job.height)
         spoken = moves.from_words(job.prompt) if job.camera.still else job.camera
         self._side = min(job.width, job.height)
+        self.labels: list[str] = []
         self._furniture = self._drawn_furniture("" if spoken is None else _spoken(spoken))
         self._pages = [self._page(block) for block in self._set(job.prompt)]
         self._ink = np.tile(INK, (job.height, job.width, 1))
@@ -78,17 +80,26 @@ class Card:
         matrix = self._drift(part)
         ink = cv2.warpAffine(ink, matrix, (self.width, self.height), flags=cv2.INTER_CUBIC)
         shade = cv2.warpAffine(shade, matrix, (self.width, self.height))
-        furniture = self._furniture.copy()
+        furniture = self.furniture()
         self._draw_clock(furniture, part, frame)
         ink = np.clip(np.maximum(ink, furniture.astype(np.float32) * (0.72 / 255)), 0, 1)
         dark = np.zeros_like(picture)
         picture = cv2.blendLinear(dark, picture, shade, 1 - shade)
         return np.asarray(cv2.blendLinear(self._ink, picture, ink, 1 - ink))
 
+    def furniture(self) -> Pixels:
+        """What frames the words, as ink: height x width."""
+        return self._furniture.copy()
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The words of each page."""
+        return [block for block, *_ in self._pages]
+
     @property
     def text(self) -> str:
         """The words that stand on the card, without those left out for want of room."""
-        return " ".join("".join(run.text for run in placed.word.runs) for block, *_ in self._pages for placed in block.words)
+        return " ".join("".join(run.text for run in placed.word.runs) for block in self.blocks for placed in block.words)
 
     def _set(self, prompt: str) -> list[Block]:
         """The prompt on as many pages as there is time for and as it takes to be comfortably read."""
@@ -191,7 +202,7 @@ class Card:
         clock = f"{int(frame / self._fps) // 60:02d}:{int(frame / self._fps) % 60:02d}:{frame % self._fps:02d}"
         patch = Image.new("L", (8 * size, 2 * size), 0)
         ImageDraw.Draw(patch).text(
-            (8 * size, 1.5 * size), clock, fill=255, font=fonts.load(_plain(), size, 500), anchor="rs", features=_tabular()
+            (8 * size, 1.5 * size), clock, fill=255, font=fonts.load(fonts.plain(), size, 500), anchor="rs", features=_tabular()
         )
         bottom, right = self.height - edge + size // 2, self.width - edge
         left, top = max(0, right - 8 * size), max(0, bottom - 2 * size)
@@ -209,19 +220,23 @@ class Card:
 
     def _label(self, pen: ImageDraw.ImageDraw, text: str, x: float, baseline: float, weight: int, room: float = 1e9) -> float:
         """Small type with a little space between the letters; returns how long it is."""
+        self.labels.append(text)
         start = x
-        for run in fonts.runs(text):
-            font = fonts.load(run.file, self._small, weight)
-            for character in run.text:
-                advance = font.getlength(character) + 0.06 * self._small
-                if x + advance - start > room:
-                    return x - start
-                pen.text((x, baseline), character, fill=255, font=font, anchor="ls")
-                x += advance
+        for character, font, advance in self._spread(text, weight):
+            if x + advance - start > room:
+                break
+            pen.text((x, baseline), character, fill=255, font=font, anchor="ls")
+            x += advance
         return x - start
 
     def _length(self, text: str) -> float:
-        return self._label(ImageDraw.Draw(Image.new("L", (1, 1))), text, 0, 0, 400)
+        return sum(advance for *_, advance in self._spread(text, 400))
+
+    def _spread(self, text: str, weight: int) -> Iterator[tuple[str, FreeTypeFont, float]]:
+        for run in fonts.runs(text):
+            font = fonts.load(run.file, self._small, weight)
+            for character in run.text:
+                yield character, font, font.getlength(character) + 0.06 * self._small
 
 
 def _parts(pieces: list[Word], pages: int) -> list[list[Word]]:
@@ -247,13 +262,6 @@ def _spoken(camera: Camera) -> str:
     """The camera's moves in words."""
     named = [up if getattr(camera, name) > 0 else down for name, up, down in CAMERA_NAMES if abs(getattr(camera, name)) >= 0.5]
     return "CAMERA " + " + ".join(named[:3]) if named else "CAMERA static 固定"
-
-
-def _plain() -> fonts.Path:
-    file = fonts.file_for("0")
-    if file is None:
-        raise FileNotFoundError("the fonts' packages are not installed")
-    return file
 
 
 def _tabular() -> list[str] | None:

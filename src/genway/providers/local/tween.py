@@ -45,10 +45,10 @@ class Tween:
         self.height, self.width = first.shape[:2]
         factor = min(1.0, WORKING_SIDE / max(self.width, self.height))
         self._work = max(16, round(self.width * factor)), max(16, round(self.height * factor))
-        small = [resized(picture, *self._work) for picture in (first, last)]
-        self._motion, *others = motions(*(_grey(picture) for picture in small))
+        small = resized(first, *self._work), resized(last, *self._work)
+        self._motion, *others = motions(_grey(small[0]), _grey(small[1]))
         self._canvas = _canvas(self._motion, *self._work)
-        self._prepare(*small, others)
+        self._prepare(small, others)
 
     def at(self, time: float) -> Pixels:
         """The picture at a moment, 0…1; exactly the first at 0 and exactly the last at 1."""
@@ -75,13 +75,13 @@ class Tween:
         ]
         last = cv2.GaussianBlur(seen[1] / (seen[0] + seen[1]) * trust + time * (1 - trust), (0, 0), 0.8)
         last = cv2.resize(last, (self.width, self.height))
-        return cv2.blendLinear(*pictures, 1 - last, last)
+        return np.asarray(cv2.blendLinear(pictures[0], pictures[1], 1 - last, last))
 
-    def _prepare(self, first: Pixels, last: Pixels, others: list[Similarity]) -> None:
+    def _prepare(self, pictures: tuple[Pixels, Pixels], others: list[Similarity]) -> None:
         """Both flows on the canvas, how far each is to be trusted, and what of each picture lies on the canvas at all."""
         size = self._canvas.width, self._canvas.height
         views, inside = [], []
-        for picture, part in ((first, 0.5), (last, -0.5)):
+        for picture, part in zip(pictures, (0.5, -0.5), strict=True):
             matrix = self._to_canvas(part).matrix
             views.append(_grey(cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)))
             inside.append(cv2.warpAffine(np.ones(picture.shape[:2], np.float32), matrix, size))
@@ -89,7 +89,7 @@ class Tween:
         candidates = [Similarity(), *(across[0].after(other).after(across[1]) for other in others)]
         best: list[tuple[Weights, Weights, Weights]] = []
         for candidate in candidates:
-            flows = _flow(*views, candidate), _flow(*reversed(views), candidate.inverse())
+            flows = _flow(views[0], views[1], candidate), _flow(views[1], views[0], candidate.inverse())
             for which in (0, 1):
                 sure = _consistency(flows, inside, views, which)
                 score = cv2.blur(sure, (7, 7))
@@ -106,7 +106,7 @@ class Tween:
         self._flows = [_filled(flow, sure) for flow, sure, _ in best]
         overlap = np.minimum(*inside) > 0.99
         share = float(np.mean([sure[overlap].mean() if overlap.any() else 0.0 for sure in self._sure]))
-        self._trust = float(_step(share, *TRUSTED_SHARE))
+        self._trust = float(_step(np.array(share), *TRUSTED_SHARE))
         self._own = [np.dstack([flow, sure, there]) for flow, sure, there in zip(self._flows, self._sure, inside, strict=True)]
         self._candidates()
 
@@ -140,13 +140,13 @@ class Tween:
         sure = np.zeros(height * width, np.float32)
         moved[index] = self._step[here]
         sure[index] = self._sureness[here]
-        sure = sure.reshape(height, width)
-        moved = _filled(moved.reshape(height, width, 2), sure)
-        trust = _step(cv2.blur(cv2.dilate(sure, np.ones((5, 5), np.uint8)), (31, 31)), 0.25, 0.6) * self._trust
-        return cv2.merge([*(cv2.medianBlur(axis, 5) for axis in cv2.split(moved)), trust])
+        placed = sure.reshape(height, width)
+        filled = _filled(moved.reshape(height, width, 2), placed)
+        trust = _step(cv2.blur(cv2.dilate(placed, np.ones((5, 5), np.uint8)), (31, 31)), 0.25, 0.6) * self._trust
+        return np.asarray(cv2.merge([*(cv2.medianBlur(axis, 5) for axis in cv2.split(filled)), trust]))
 
     def _seen(self, which: int, place: Weights, moved: Weights) -> tuple[Weights, Weights]:
-        """At places of one picture: how surely what it shows there moves otherwise than assumed, and whether it is there at all."""
+        """At places of one picture: how surely what is there moves otherwise than assumed, and whether it is inside at all."""
         x, y, sure, inside = cv2.split(cv2.remap(self._own[which], place, None, cv2.INTER_LINEAR))
         sign = np.float32(1 - 2 * which)
         off = (x - sign * moved[..., 0]) ** 2 + (y - sign * moved[..., 1]) ** 2
@@ -156,17 +156,17 @@ class Tween:
         """While one picture dissolves into another without a common motion, both drift slowly closer."""
         far = BREATH * (1 - self._trust) * (time if which == 0 else time - 1)
         centre = np.array([(self._work[0] - 1) / 2, (self._work[1] - 1) / 2], np.float32)
-        return centre + (place - centre) * np.float32(1 / (1 + far)) if far else place
+        return np.asarray(centre + (place - centre) * np.float32(1 / (1 + far))) if far else place
 
     def _sampled(self, which: int, offset: Weights) -> Pixels:
         scale = np.array([self.width / self._work[0], self.height / self._work[1]], np.float32)
         offset = cv2.resize(offset, (self.width, self.height), interpolation=cv2.INTER_LINEAR) * scale
         place = _grid(self.width, self.height) + offset
-        return cv2.remap(self._pictures[which], place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+        return np.asarray(cv2.remap(self._pictures[which], place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101))
 
 
 def _grey(picture: Pixels) -> Pixels:
-    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
 
 
 def _grid(width: int, height: int) -> Weights:
@@ -176,7 +176,7 @@ def _grid(width: int, height: int) -> Weights:
 
 
 def _mapped(motion: Similarity, places: Weights) -> Weights:
-    return cv2.transform(places, motion.matrix.astype(np.float32))
+    return np.asarray(cv2.transform(places, motion.matrix.astype(np.float32)))
 
 
 def _canvas(motion: Similarity, width: int, height: int) -> Canvas:
@@ -196,7 +196,7 @@ def _flow(first: Pixels, last: Pixels, guess: Similarity) -> Weights:
     nearer = cv2.warpAffine(
         last, guess.matrix, (width, height), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
     )
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(0)
     grid = _grid(width, height)
     return _mapped(guess, grid + search.calc(first, nearer, None)) - grid
@@ -210,7 +210,7 @@ def _consistency(flows: tuple[Weights, Weights], inside: list[Weights], views: l
     other = cv2.remap(views[1 - which], place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     unlike = cv2.blur(cv2.absdiff(views[which], other).astype(np.float32), (3, 3))
     within = inside[which] * cv2.remap(inside[1 - which], place, None, cv2.INTER_LINEAR)
-    return np.exp(-(off**2).sum(2) / 0.8**2 - (unlike / 28) ** 2) * within**4
+    return np.asarray(np.exp(-(off**2).sum(2) / 0.8**2 - (unlike / 28) ** 2) * within**4)
 
 
 def _filled(flow: Weights, sure: Weights) -> Weights:
@@ -228,10 +228,10 @@ def _filled(flow: Weights, sure: Weights) -> Weights:
     along_x, along_y, weight = cv2.split(total)
     weight += 1e-6
     share = np.minimum(sure * 1.5, 1)
-    return cv2.merge([x * share + along_x / weight * (1 - share), y * share + along_y / weight * (1 - share)])
+    return np.asarray(cv2.merge([x * share + along_x / weight * (1 - share), y * share + along_y / weight * (1 - share)]))
 
 
-def _step(value: Weights | float, low: float, high: float) -> Weights | float:
+def _step(value: Weights, low: float, high: float) -> Weights:
     """0 up to `low`, 1 from `high`, smooth in between."""
     part = np.clip((value - low) / (high - low), 0, 1)
-    return part * part * (3 - 2 * part)
+    return np.asarray(part * part * (3 - 2 * part))

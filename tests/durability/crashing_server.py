@@ -1,0 +1,165 @@
+"""Serves the real application in a process of its own, and ends it with SIGKILL at a chosen step of a task.
+
+    PYTHONPATH=tests python -m durability.crashing_server --kill ending.committed --times 2    # settings from GENWAY_*
+
+`Process` does the same from a test. Its processes are forked from one that has loaded everything and runs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from genway import config, logs, server
+from genway.providers.base import Poll
+from genway.providers.runway_compat import RunwayCompat
+from genway.providers.runwayml import Runwayml
+from genway.tasks.runner import Checkpoint
+
+START_SECONDS = 60.0
+# The vendors' own pace, 5 s and more between two polls, would leave these tests waiting.
+PACE = Poll(first=0.1, factor=1.1, longest=0.3)
+
+
+class Kill(NamedTuple):
+    """Where a process ends: when a task comes to `point` for the `times`th time."""
+
+    point: str
+    times: int = 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kill", metavar="POINT")
+    parser.add_argument("--times", type=int, default=1)
+    options = parser.parse_args()
+    run(os.environ, Kill(options.kill, options.times) if options.kill else None)
+
+
+def run(variables: Mapping[str, str], kill: Kill | None, started: Connection | None = None, epitaph: Path | None = None) -> None:
+    """Serve until a signal or the chosen step. epitaph: a file that is written in the last moment."""
+    own = {name: value for name, value in variables.items() if name.startswith(config.PREFIX)}
+    settings = config.load(environ=own)
+    logs.configure(settings.log)
+    for provider in (Runwayml, RunwayCompat):
+        provider.poll = PACE
+    if settings.server.workers > 1:
+        server.serve(settings)
+        return
+    with server.locked(settings):
+        server.prepare(settings)
+        server.run(
+            settings,
+            settings.server.port or server.free_port(settings.server.host),
+            started.send if started else print,
+            checkpoint=_ending(kill, epitaph) if kill else lambda point, task_id: None,
+        )
+
+
+def _ending(kill: Kill, epitaph: Path | None) -> Checkpoint:
+    numbers = itertools.count(1)
+    last = threading.Lock()
+
+    def checkpoint(point: str, task_id: str) -> None:
+        if point == kill.point and next(numbers) == kill.times:
+            with last:
+                if epitaph:
+                    family = [child.pid for child in psutil.Process().children(recursive=True)]
+                    epitaph.write_text(" ".join(map(str, [point, *family])))
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return checkpoint
+
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(
+    ["genway.app", "genway.server", "genway.dialects.runway", "genway.providers.local", "genway.providers.runwayml"]
+    + ["genway.providers.runway_compat", "granian.server.embed", "uvloop", "litestar.plugins.attrs", "litestar.plugins.pydantic"]
+)
+
+
+class Process:
+    """One server, in a process group of its own. variables: its `GENWAY_*` settings. log: a file for what it says."""
+
+    def __init__(self, variables: Mapping[str, str], log: Path, kill: Kill | None = None) -> None:
+        self._epitaph = log.with_suffix(".epitaph")
+        self._epitaph.unlink(missing_ok=True)
+        self._told, telling = _forks.Pipe(duplex=False)
+        self._process = _forks.Process(target=_child, args=(dict(variables), kill, telling, self._epitaph, log), daemon=True)
+        self._process.start()
+        telling.close()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._process.exitcode is not None
+
+    def started(self) -> bool:
+        """Wait until it takes requests; False if it ended before."""
+        wait([self._told, self._process.sentinel], START_SECONDS)
+        try:
+            self._told.recv()
+        except EOFError:
+            return False
+        return True
+
+    def send(self, number: signal.Signals) -> None:
+        if not self.ended:
+            os.kill(self.pid, number)
+
+    def exit_code(self, seconds: float = 60.0) -> int:
+        """How it ended, once it has: negative numbers are signals."""
+        self._process.join(seconds)
+        if self._process.exitcode is None:
+            raise AssertionError(f"process {self.pid} is still there after {seconds:g} s")
+        return self._process.exitcode
+
+    def came_to(self) -> str:
+        """The step at which it ended itself, or nothing."""
+        return self._last_words()[0]
+
+    def orphans(self, seconds: float = 10.0) -> list[psutil.Process]:
+        """The processes it had begun that are still there after so many seconds."""
+        left = []
+        for pid in self._last_words()[1:]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.append(psutil.Process(int(pid)))
+        orphans: list[psutil.Process] = psutil.wait_procs(left, timeout=seconds)[1]
+        return orphans
+
+    def _last_words(self) -> list[str]:
+        return self._epitaph.read_text().split() if self._epitaph.exists() else [""]
+
+    def kill(self) -> None:
+        """End it as an accident would."""
+        self.send(signal.SIGKILL)
+        self._process.join()
+
+
+def _child(variables: Mapping[str, str], kill: Kill | None, telling: Connection, epitaph: Path, log: Path) -> None:
+    os.setsid()
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    run(variables, kill, telling, epitaph)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""`kill -9` at every step of a task: nothing is lost, nothing is sent to a vendor twice, money is exact, callbacks arrive.
+
+Each case is a story of its own, with its own data folder: processes that are killed one after another where the case
+says, and a last one that is left alone. Stories are told side by side; each test waits for its own.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from durability.crashing_server import Kill
+from durability.stage import TEST, Receiver, Site, Vendor, Work, local_work, official_work, page_work
+
+AT_ONCE = 5
+
+# Between the commit of the intent to submit and that of the vendor's answer, nobody can know whether the vendor has it.
+UNKNOWN = ("submitting.committed", "vendor.calling", "vendor.answered", "running.before_commit")
+STEPS = (
+    "accepting.before_commit",
+    "accepting.committed",
+    "submitting.before_commit",
+    *UNKNOWN,
+    "running.committed",
+    "running.checked",
+    "storing.before_commit",
+    "storing.committed",
+    "storing.stored",
+    "ending.before_commit",
+    "ending.committed",
+    "callback.sending",
+    "callback.sent",
+    "callback.recorded",
+)
+
+
+class Story(NamedTuple):
+    """provider: who does the work. kills: where each process ends but the last. words: of the prompt, for the vendor."""
+
+    provider: str
+    kills: tuple[Kill, ...]
+    words: str = ""
+
+    @property
+    def name(self) -> str:
+        kills = ",".join(f"{kill.point}:{kill.times}" for kill in self.kills)
+        return "-".join(part for part in (self.provider, kills, self.words) if part)
+
+    def works(self) -> list[Work]:
+        prompt = f"{self.name} {self.words}"
+        match self.provider:
+            case "local":
+                refused = local_work(f"{prompt} genway:fail=vendor", key=TEST)
+                return [local_work(f"{prompt} first"), refused]
+            case "runwayml":
+                return [official_work(f"{prompt} {number}") for number in range(3)]
+            case _:
+                return [page_work(f"{prompt} {number}") for number in range(3)]
+
+
+def story(provider: str, *points: str, words: str = "", times: int = 1) -> Story:
+    return Story(provider, tuple(Kill(point, times) for point in points), words)
+
+
+STORIES = [
+    *(story("local", point) for point in STEPS),
+    *(story(provider, point, times=2) for provider in ("runwayml", "runway_compat") for point in STEPS),
+    # An interrupted rendering goes back to the queue; so does what a busy vendor refused.
+    *(story("local", "vendor.answered", f"queued.{side}") for side in ("before_commit", "committed")),
+    *(story("local", "running.checked", f"queued.{side}") for side in ("before_commit", "committed")),
+    *(story("runwayml", f"queued.{side}", words="vendor:throttled") for side in ("before_commit", "committed")),
+    *(story("runway_compat", f"queued.{side}", words="vendor:shedding") for side in ("before_commit", "committed")),
+    # The vendor took the work and its answer was lost: parked, and in the end given back.
+    *(
+        story(provider, point, words="vendor:lost")
+        for provider in ("runwayml", "runway_compat")
+        for point in ("parked.before_commit", "parked.committed", "ending.before_commit", "ending.committed")
+    ),
+    # The same fate again and again.
+    story("local", "vendor.calling", "vendor.calling", "running.committed", "storing.stored", "ending.before_commit"),
+    story("runwayml", "accepting.committed", "running.checked", "storing.committed", "ending.before_commit", "callback.sent"),
+    story("runway_compat", "vendor.answered", "parked.committed", "ending.before_commit", "callback.sending"),
+]
+
+
+def tell(story: Story, folder: Path, vendor: Vendor, receiver: Receiver) -> None:
+    """Run the story to its end and check what must hold then."""
+    site = Site(folder, receiver, {} if story.provider == "local" else {story.provider: vendor.url})
+    works = story.works()
+    known: dict[Work, str] = {}
+    try:
+        for kill in (*story.kills, None):
+            process = site.start(kill)
+            if process.started():
+                _submit(site, works, known)
+            if kill is None:
+                break
+            assert process.exit_code() == -signal.SIGKILL, f"it did not come to {kill}"
+            assert process.came_to() == kill.point
+            assert process.orphans() == []
+        assert known.keys() == set(works)
+        rows = site.wait_for_the_end()
+        assert {row.id for row in rows} == set(known.values())
+        site.check_files(rows)
+        site.check_callbacks(rows)
+        site.check_vendor(vendor, works)
+        for work, task_id in known.items():
+            _check_end(story, work, site.passed_through(task_id))
+        process.kill()
+        site.check_money()
+    finally:
+        site.close()
+
+
+def _submit(site: Site, works: list[Work], known: dict[Work, str]) -> None:
+    """What a careful client does: everything again, under the same keys."""
+    for work in works:
+        task_id = site.accepted(work)
+        if task_id is None:
+            return
+        assert known.setdefault(work, task_id) == task_id
+
+
+def _check_end(story: Story, work: Work, states: list[str]) -> None:
+    """Only what nobody can know may be given back; never more than was under way at the crash; and all else succeeds."""
+    if work.key == TEST:
+        assert states[-1] == "failed"
+    elif "parked" in states:
+        assert story.provider != "local"
+        assert story.words == "vendor:lost" or any(kill.point in UNKNOWN for kill in story.kills)
+        assert states[-2:] == ["parked", "failed"]
+        assert states.count("submitting") == 1
+    else:
+        assert states[-1] == "succeeded", states
+
+
+@pytest.fixture(scope="module")
+def telling(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, vendor: Vendor, receiver: Receiver
+) -> Iterator[Callable[[Story], Future[None]]]:
+    """Begins the chosen stories, a few at once; gives each one's outcome."""
+    wanted = [item.callspec.params["chosen"] for item in request.session.items if item.path == request.path]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        outcomes = {
+            chosen: pool.submit(tell, chosen, tmp_path_factory.mktemp("story"), vendor, receiver) for chosen in wanted
+        }
+        yield outcomes.__getitem__
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("chosen", STORIES, ids=lambda chosen: chosen.name)
+def test_a_process_that_is_killed_costs_nobody_anything(chosen: Story, telling: Callable[[Story], Future[None]]) -> None:
+    telling(chosen).result()

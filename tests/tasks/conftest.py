@@ -1,0 +1,3 @@
+from stage_fixtures import clock, stage
+
+__all__ = ["clock", "stage"]
