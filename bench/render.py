@@ -72,12 +72,12 @@ def encode_alone(task: RenderJob) -> float:
     for moment in motion.moments(task.frames):
         frame = Frame(task.width, task.height)
         scene.draw(frame, moment)
-        frames.append(frame.yuv)
+        frames.append(frame.video)
 
     def encode() -> None:
         with VideoWriter(Path(task.out_dir) / "alone.mp4", WIDTH, HEIGHT, fps=FPS) as writer:
-            for yuv in frames:
-                writer.write_yuv(yuv)
+            for video in frames:
+                writer.write_frame(video)
 
     return seconds(encode)
 
@@ -103,7 +103,7 @@ def zoompan(task: RenderJob, expression: str) -> float:
         source.push(None)
         with VideoWriter(Path(task.out_dir) / "zoompan.mp4", WIDTH, HEIGHT, fps=FPS) as writer:
             while writer.frames < FRAMES:
-                writer._put(sink.pull())
+                writer.write_frame(sink.pull())
 
     return seconds(work)
 

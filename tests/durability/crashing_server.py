@@ -77,7 +77,7 @@ def _ending(kill: Kill, epitaph: Path | None) -> Checkpoint:
             with last:
                 if epitaph:
                     family = [child.pid for child in psutil.Process().children(recursive=True)]
-                    epitaph.write_text(" ".join(map(str, [point, *family])))
+                    epitaph.write_text(" ".join(map(str, [point, task_id, *family])))
                 os.kill(os.getpid(), signal.SIGKILL)
 
     return checkpoint
@@ -130,21 +130,22 @@ class Process:
             raise AssertionError(f"process {self.pid} is still there after {seconds:g} s")
         return self._process.exitcode
 
-    def came_to(self) -> str:
-        """The step at which it ended itself, or nothing."""
-        return self._last_words()[0]
+    def came_to(self) -> tuple[str, str]:
+        """The step at which it ended itself, and with which task; empty if it did not."""
+        point, task_id = self._last_words()[:2]
+        return point, task_id
 
     def orphans(self, seconds: float = 10.0) -> list[psutil.Process]:
         """The processes it had begun that are still there after so many seconds."""
         left = []
-        for pid in self._last_words()[1:]:
+        for pid in self._last_words()[2:]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 left.append(psutil.Process(int(pid)))
         orphans: list[psutil.Process] = psutil.wait_procs(left, timeout=seconds)[1]
         return orphans
 
     def _last_words(self) -> list[str]:
-        return self._epitaph.read_text().split() if self._epitaph.exists() else [""]
+        return self._epitaph.read_text().split() if self._epitaph.exists() else ["", ""]
 
     def kill(self) -> None:
         """End it as an accident would."""

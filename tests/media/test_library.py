@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -402,3 +403,17 @@ async def test_a_file_whose_deletion_was_interrupted_is_deleted_the_next_time(
     clock.now += 2 * DAY
     assert await library.expire() == 1
     assert await library.get(stored.id) is None
+
+
+async def test_what_a_crash_left_in_scratch_is_swept_up_when_it_is_old(library: Library, clock: Clock) -> None:
+    left = [library.folder(task) / "frame.png" for task in ("task-old", "task-new")]
+    left += [library.scratch / "incoming" / name for name in ("old", "new")]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        file_of(b"half", path)
+        at = clock.now - (0 if "new" in str(path) else 10 * DAY)
+        os.utime(path, (at, at))
+        if "task" in path.parent.name:
+            os.utime(path.parent, (at, at))
+    await library.expire()
+    assert left_in(library.scratch) == ["incoming/new", "tasks/task-new/frame.png"]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
-from sqlalchemy import Connection, bindparam, case, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, case, func, insert, or_, select, text, update
 
 from genway.billing import money
 from genway.db.tables import accounts, balances, entries, transfers
@@ -48,13 +48,14 @@ def book(mode: str, account_id: str, name: Literal["available", "held"]) -> str:
 _insert_transfer = insert(transfers).returning(transfers.c.id)
 _insert_entry = insert(entries)
 _add = update(balances).where(balances.c.book == bindparam("b")).values(amount=balances.c.amount + bindparam("a"))
+_credit = select(accounts.c.credit_limit).where(accounts.c.id == bindparam("i")).scalar_subquery()
 _take = (
     update(balances)
-    .where(balances.c.book == bindparam("b"), balances.c.amount + bindparam("credit") >= bindparam("a"))
+    .where(balances.c.book == bindparam("b"), or_(_credit.is_(None), balances.c.amount + _credit >= bindparam("a")))
     .values(amount=balances.c.amount - bindparam("a"))
 )
 _balance = select(balances.c.amount).where(balances.c.book == bindparam("b"))
-_credit = select(accounts.c.credit_limit, accounts.c.currency, accounts.c.disabled_at).where(accounts.c.id == bindparam("i"))
+_currency = select(accounts.c.currency).where(accounts.c.id == bindparam("i"))
 _hold_of = select(transfers.c.account_id, transfers.c.mode, transfers.c.amount).where(
     transfers.c.task_id == bindparam("t"), transfers.c.kind == "hold"
 )
@@ -93,16 +94,14 @@ def hold(connection: Connection, account_id: str, mode: str, task_id: str, amoun
     """
     if amount == 0:
         return
-    account = connection.execute(_credit, {"i": account_id}).one()
     available = book(mode, account_id, "available")
-    credit = account.credit_limit
-    if mode == "test" or credit is None:
+    if mode == "test":
         _move(connection, available, -amount)
-    elif connection.execute(_take, {"b": available, "a": amount, "credit": credit}).rowcount == 0:
+    elif connection.execute(_take, {"b": available, "a": amount, "i": account_id}).rowcount == 0:
+        currency = connection.execute(_currency, {"i": account_id}).scalar_one()
         has = connection.execute(_balance, {"b": available}).scalar_one()
         raise InsufficientBalance(
-            f"this costs {money.show(amount, account.currency)} and the balance is {money.show(has, account.currency)}; "
-            "top the account up"
+            f"this costs {money.show(amount, currency)} and the balance is {money.show(has, currency)}; top the account up"
         )
     _move(connection, book(mode, account_id, "held"), amount)
     _record(
@@ -198,7 +197,7 @@ def audit(connection: Connection) -> list[str]:
     ).scalars()
     faults += [f"transfer {number} does not sum to 0" for number in unbalanced]
     query = select(entries.c.book, func.sum(entries.c.amount)).group_by(entries.c.book)
-    sums: dict[str, int] = {name: amount for name, amount in connection.execute(query)}
+    sums: dict[str, int] = dict(connection.execute(query))
     for name, amount in connection.execute(select(balances.c.book, balances.c.amount)):
         if sums.pop(name, 0) != amount:
             faults.append(f"book {name} says {amount} but its entries do not")

@@ -20,6 +20,11 @@ from genway.media.address import origin
 
 State = Literal["waiting", "delivered", "dead"]
 
+_INSERT = {
+    "sqlite": sqlite.insert(callbacks).on_conflict_do_nothing(index_elements=["task_id", "event"]),
+    "postgresql": postgresql.insert(callbacks).on_conflict_do_nothing(index_elements=["task_id", "event"]),
+}
+
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
     """One callback, column by column. Times are Unix seconds.
@@ -71,26 +76,23 @@ def enqueue(
     To be called in the transaction that changes the task. A task tells each event once: the second call changes nothing
     and returns the first one's id. lose: how many tries to lose on purpose, for test keys.
     """
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = (
-        insert(callbacks)
-        .values(
-            id=f"cb_{uuid_utils.uuid7().hex}",
-            task_id=task_id,
-            account_id=account_id,
-            url=url,
-            host=_host(url),
-            event=event,
-            state="waiting",
-            attempts=0,
-            lose=lose,
-            next_at=now,
-            give_up_at=now + give_up_seconds,
-            created_at=now,
-        )
-        .on_conflict_do_nothing(index_elements=["task_id", "event"])
-    )
-    connection.execute(statement)
+    callback_id = f"cb_{uuid_utils.uuid7().hex}"
+    values = {
+        "id": callback_id,
+        "task_id": task_id,
+        "account_id": account_id,
+        "url": url,
+        "host": _host(url),
+        "event": event,
+        "state": "waiting",
+        "attempts": 0,
+        "lose": lose,
+        "next_at": now,
+        "give_up_at": now + give_up_seconds,
+        "created_at": now,
+    }
+    if connection.execute(_INSERT[connection.dialect.name], values).rowcount == 1:
+        return callback_id
     known = select(callbacks.c.id).where(callbacks.c.task_id == task_id, callbacks.c.event == event)
     return str(connection.execute(known).scalar_one())
 

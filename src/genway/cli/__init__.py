@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError
 
+from genway.cli.arguments import MANNER
 from genway.config import ConfigError, Log
 from genway.errors import GenwayError
 
@@ -30,10 +30,6 @@ COMMANDS = {
 }
 
 
-def _worth_showing(default: Any) -> str | None:
-    return None if default in (False, 0, "", None) else str(default)
-
-
 app = App(
     name="genway",
     help="""One gateway in front of every generator of text, images, music and video.
@@ -44,14 +40,18 @@ Where to begin:
     genway serve             run the gateway
     genway key create        make a key for a program
     genway COMMAND --help    what a command does, with examples
+
+A command ends with 0 when it did its work, with 1 when it could not, and with 2 when it was misused. What went wrong
+is one line on standard error. With `--json`, standard output is JSON and nothing else.
 """,
     help_format="markdown",
     version=lambda: f"genway {version('genway')}",
-    default_parameter=Parameter(negative="", show_default=_worth_showing),
+    default_parameter=MANNER,
     suppress_keyboard_interrupt=False,
 )
 for _place, (_name, _path) in enumerate(COMMANDS.items()):
     app.command(f"genway.cli.{_path}", name=_name, sort_key=_place)
+app.command("genway.cli.reference:reference", name="reference", show=False)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # nobody reads any more; do not flush at exit
+        sys.stdout = None  # nobody reads any more; do not flush at exit
         return FAILED
     except OSError as error:
         return _complain(f"{error.filename or 'the system'}: {error.strerror or error}", FAILED)

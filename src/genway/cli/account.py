@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from genway.billing import money
-from genway.cli.arguments import Amount
+from genway.cli.arguments import Amount, group
 from genway.cli.output import moment, print_fields, print_json, print_table, say
 from genway.cli.place import HERE, Opened, Place
 from genway.errors import InvalidRequest
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST_MOVEMENTS = 20
 
-app = App(name="account", help="Make, top up and show the accounts that pay for what their keys order.")
+app = group("account", "Make, top up and show the accounts that pay for what their keys order.")
 
 
 @app.command
@@ -37,9 +37,11 @@ def create(
     Its balance starts at zero, and work that it does not cover is refused with 402, unless the account has a credit
     limit or is without limit.
 
-        genway account create ada --topup 20
-        genway account create workshop --credit-limit 100
-        genway account create ourselves --unlimited
+    ```sh
+    genway account create ada --topup 20
+    genway account create workshop --credit-limit 100
+    genway account create ourselves --unlimited
+    ```
 
     Parameters
     ----------
@@ -88,9 +90,11 @@ def create(
 def topup(name: str, amount: Amount, /, *, memo: str = "", place: Place = HERE) -> None:
     """Add to an account's balance. A negative amount takes a mistake back.
 
-        genway account topup ada 20
-        genway account topup ada 20 --memo "invoice 1042"
-        genway account topup ada -5 --memo "typed 25, meant 20"
+    ```sh
+    genway account topup ada 20
+    genway account topup ada 20 --memo "invoice 1042"
+    genway account topup ada -5 --memo "typed 25, meant 20"
+    ```
 
     Parameters
     ----------
@@ -120,11 +124,16 @@ def topup(name: str, amount: Amount, /, *, memo: str = "", place: Place = HERE) 
 
 
 @app.command
-def show(name: Annotated[str | None, Parameter(help="The account's name or id; without it all are listed.")] = None, /, *, place: Place = HERE) -> None:
+def show(
+    name: Annotated[str | None, Parameter(help="The account's name or id; without it all are listed.")] = None,
+    /,
+    *,
+    place: Place = HERE,
+) -> None:
     """Show an account with its keys and its last movements of money, or list all accounts.
 
-        genway account show
-        genway account show ada
+    genway account show
+    genway account show ada
     """
     from genway.access import store as access  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Values on the command line: amounts of money, durations, and pairs."""
+"""What the commands have in common: how they read amounts of money, durations and pairs, and how help shows them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from cyclopts import Parameter, Token
+from cyclopts import App, Parameter, Token
 
 from genway.billing import money
 from genway.errors import InvalidRequest
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def _worth_showing(default: Any) -> str | None:
+    return None if default in (False, 0, "", None) else str(default)
+
+
+MANNER = Parameter(negative="", show_default=_worth_showing)
+
+
+def group(name: str, help: str) -> App:
+    """A group of commands, `genway NAME …`."""
+    return App(name=name, help=help, help_format="markdown", default_parameter=MANNER)
 
 
 def _amount(_: Any, tokens: Sequence[Token]) -> int:
@@ -25,8 +37,8 @@ def _duration(_: Any, tokens: Sequence[Token]) -> float:
     return float(int(found[1]) * SECONDS[found[2]])
 
 
-Amount = Annotated[int, Parameter(converter=_amount, allow_leading_hyphen=True, n_tokens=1)]
-Duration = Annotated[float, Parameter(converter=_duration, n_tokens=1)]
+Amount = Annotated[int, Parameter(converter=_amount, allow_leading_hyphen=True, n_tokens=1, metavar="AMOUNT")]
+Duration = Annotated[float, Parameter(converter=_duration, n_tokens=1, metavar="DURATION")]
 
 
 def pairs(values: Sequence[str], *, field: str) -> dict[str, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
+from genway.cli.arguments import group
 from genway.cli.output import moment, print_json, print_table, say
 from genway.cli.place import HERE, Place
 from genway.errors import InvalidRequest, NotFound
@@ -25,7 +26,7 @@ COLUMNS = {
     "url": "address",
 }
 
-app = App(name="callback", help="List callbacks, and send them again.")
+app = group("callback", "List callbacks, and send them again.")
 
 
 @app.command(name="list")
@@ -41,9 +42,9 @@ def list_callbacks(
 ) -> None:
     """List callbacks, the newest first.
 
-        genway callback list
-        genway callback list --state dead
-        genway callback list --task 0199f5f0-…
+    genway callback list
+    genway callback list --state dead
+    genway callback list --task 0199f5f0-…
     """
     from genway.access import store as access  # noqa: PLC0415
     from genway.callbacks import outbox  # noqa: PLC0415
@@ -77,9 +78,11 @@ def replay(
 
     A receiver that has seen a callback before knows it by its `webhook-id`, which stays the same.
 
-        genway callback replay cb_0199f5f0…
-        genway callback replay --task 0199f5f0-…
-        genway callback replay --dead
+    ```sh
+    genway callback replay cb_0199f5f0…
+    genway callback replay --task 0199f5f0-…
+    genway callback replay --dead
+    ```
     """
     from genway.callbacks import outbox  # noqa: PLC0415
 

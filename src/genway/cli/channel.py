@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
-from genway.cli.arguments import pairs
+from genway.cli.arguments import group, pairs
 from genway.cli.output import moment, print_json, print_table, say
 from genway.cli.place import HERE, Opened, Place
 from genway.errors import InvalidRequest, NotFound, Unavailable
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 TEST_SECONDS = 20.0
 Name = Annotated[str, Parameter(help="The channel's name or id.")]
 
-app = App(
-    name="channel",
-    help="Connect vendors and other gateways. As long as there is no channel for a kind of work, the built-in renderer does it.",
+app = group(
+    "channel",
+    "Connect vendors and other gateways. While no channel does a kind of work, the built-in renderer does it.",
 )
 
 
@@ -57,10 +57,12 @@ def add(
     The secret is asked for, or read from standard input or a variable; it is never an argument, which others on the
     machine could see, and it is stored encrypted.
 
-        genway channel add --provider runwayml
-        genway channel add main --provider runwayml --secret-env RUNWAYML_API_SECRET --concurrency 3
-        pass runway | genway channel add spare --provider runwayml --secret-stdin --priority -1
-        genway channel add other --provider runway_compat --base-url https://gen.example.com
+    ```sh
+    genway channel add --provider runwayml
+    genway channel add main --provider runwayml --secret-env RUNWAYML_API_SECRET --concurrency 3
+    pass runway | genway channel add spare --provider runwayml --secret-stdin --priority -1
+    genway channel add other --provider runway_compat --base-url https://gen.example.com
+    ```
 
     Parameters
     ----------
@@ -118,8 +120,8 @@ def add(
 def list_channels(*, place: Place = HERE) -> None:
     """List the channels, without their secrets.
 
-        genway channel list
-        genway channel list --json
+    genway channel list
+    genway channel list --json
     """
     from genway.routing import channels  # noqa: PLC0415
 
@@ -133,12 +135,12 @@ def list_channels(*, place: Place = HERE) -> None:
     return print_table(shown, columns | {"weight": "weight", "concurrency": "at once", "models": "models", "id": "id"})
 
 
-@app.command
-def test(name: Name = "", /, *, place: Place = HERE) -> int:
+@app.command(name="test")
+def ask_all(name: Name = "", /, *, place: Place = HERE) -> int:
     """Ask a channel, or all that are enabled, whether its address and secret are good. This costs nothing.
 
-        genway channel test
-        genway channel test main
+    genway channel test
+    genway channel test main
     """
     from genway.routing import channels  # noqa: PLC0415
 
@@ -163,7 +165,7 @@ def test(name: Name = "", /, *, place: Place = HERE) -> int:
 def disable(name: Name, /, *, place: Place = HERE) -> None:
     """Give a channel no new work; what it has is seen through. `genway channel enable` takes it back.
 
-        genway channel disable main
+    genway channel disable main
     """
     _enable(name, False, place)
 
@@ -172,7 +174,7 @@ def disable(name: Name, /, *, place: Place = HERE) -> None:
 def enable(name: Name, /, *, place: Place = HERE) -> None:
     """Give a channel work again.
 
-        genway channel enable main
+    genway channel enable main
     """
     _enable(name, True, place)
 
@@ -181,7 +183,7 @@ def enable(name: Name, /, *, place: Place = HERE) -> None:
 def remove(name: Name, /, *, place: Place = HERE) -> None:
     """Forget a channel and its secret; refused while it has work. Disable it first and wait for that.
 
-        genway channel remove main
+    genway channel remove main
     """
     from genway.routing import channels  # noqa: PLC0415
 
@@ -218,7 +220,11 @@ def view(channel: Channel) -> dict[str, Any]:
 
 @asynccontextmanager
 async def seated(
-    database: Database, vault: Vault, *, tracing: list[aiohttp.TraceConfig] | None = None, clock: Callable[[], float] = time.time
+    database: Database,
+    vault: Vault,
+    *,
+    tracing: list[aiohttp.TraceConfig] | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[dict[str, Seat]]:
     """Every usable channel with its provider at work, by id. tracing: told of each call that is made."""
     import aiohttp  # noqa: PLC0415

@@ -95,7 +95,7 @@ def started(
     environ: the whole environment of the process. log: a file that its log is appended to.
     """
     command = [sys.executable, "-m", "genway", "serve", "--host", "127.0.0.1", "--port", str(port), "--data", str(data)]
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - our own program
         [*command, *arguments],
         env={**environ, "GENWAY_LOG_FORMAT": "json", "GENWAY_LOG_LEVEL": environ.get("GENWAY_LOG_LEVEL", "info")},
         stdin=subprocess.DEVNULL,

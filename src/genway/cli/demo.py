@@ -84,10 +84,12 @@ def demo(
     Nothing has to be set up: no key of a vendor, no graphics card, no network. The built-in renderer moves the camera
     through the picture. The gateway ends with the command, and its data stay in a folder.
 
-        genway demo
-        genway demo --image me.jpg --motion x=4,z=3 --seconds 5
-        genway demo --image me.jpg --ratio 9:16 --prompt "slow zoom out" --out me.mp4
-        genway demo --keep-serving
+    ```sh
+    genway demo
+    genway demo --image me.jpg --motion x=4,z=3 --seconds 5
+    genway demo --image me.jpg --ratio 9:16 --prompt "slow zoom out" --out me.mp4
+    genway demo --keep-serving
+    ```
 
     Parameters
     ----------
@@ -138,7 +140,9 @@ def sample() -> Path:
 
 def _body(image: str, prompt: str | None, seconds: int | None, ratio: str, motion: str, model: str) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(json.dumps(REQUEST))
-    body["image"] = image if image.startswith(("http://", "https://", "data:")) else _data_uri(Path(image) if image else sample())
+    body["image"] = (
+        image if image.startswith(("http://", "https://", "data:")) else _data_uri(Path(image) if image else sample())
+    )
     if prompt is not None:
         body["prompt"] = prompt
     if seconds is not None:
@@ -304,7 +308,7 @@ def _tell(outcome: Outcome, port: int, data: Path, serving: bool) -> None:
   video   {outcome.file}
   link    {outcome.link}
           {works}
-  cost    {outcome.cost} ({', '.join(outcome.cost_lines)}) of the demonstration's own money
+  cost    {outcome.cost} ({", ".join(outcome.cost_lines)}) of the demonstration's own money
   by      {who}, in {outcome.seconds:g} s
 
 Three things to try next:

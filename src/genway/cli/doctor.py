@@ -18,9 +18,11 @@ def doctor(*, place: Place = HERE) -> int:
     It changes nothing and costs nothing, and may be run while a server runs. The exit code is 1 if anything is wrong;
     a warning (!) is for you to know and leaves it at 0.
 
-        genway doctor
-        genway doctor --data /srv/genway
-        genway doctor --json
+    ```sh
+    genway doctor
+    genway doctor --data /srv/genway
+    genway doctor --json
+    ```
     """
     from genway.cli.examination import Finding, Machine, examine  # noqa: PLC0415 - help needs no database
 

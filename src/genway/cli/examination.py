@@ -81,11 +81,15 @@ async def examine(config: Config, machine: Machine) -> Findings:
     """Look at everything, one finding after the other."""
     readings: list[Reading] = []
     yield Finding("settings", "ok", f"data in {config.data_dir}, database {shown(config.database_url)}")
-    async for finding in _careful("data folder", _folder(config, machine, readings), "Make the folder writable, or use --data."):
+    async for finding in _careful(
+        "data folder", _folder(config, machine, readings), "Make the folder writable, or use --data."
+    ):
         yield finding
     async for finding in _careful("disk", _disk(config, machine), ""):
         yield finding
-    async for finding in _careful("secret key", _secret(config), "Restore secret.key from a backup; keys and channels need it."):
+    async for finding in _careful(
+        "secret key", _secret(config), "Restore secret.key from a backup; keys and channels need it."
+    ):
         yield finding
     async for finding in _careful("database", _stored(config, machine, readings), "Restore it from a backup, or use --data."):
         yield finding
@@ -119,7 +123,7 @@ async def _folder(config: Config, machine: Machine, readings: list[Reading]) -> 
         file.flush()
         os.fsync(file.fileno())
         readings.append(Reading("the file system", os.fstat(file.fileno()).st_mtime - before, OWN_TOLERANCE))
-    installed = Path(genway.__file__).stat().st_mtime
+    installed = os.stat(genway.__file__).st_mtime
     readings.append(Reading("the day genway was installed", installed - machine.clock(), behind_counts=False))
     yield Finding("data folder", "ok", f"{config.data_dir} can be written")
 
@@ -191,7 +195,9 @@ async def _ledger(database: Database) -> Findings:
     for fault in faults[:5]:
         yield Finding("ledger", "wrong", fault, advice)
     if not faults:
-        count = await database.read(lambda connection: connection.execute(select(func.count()).select_from(transfers)).scalar_one())
+        count = await database.read(
+            lambda connection: connection.execute(select(func.count()).select_from(transfers)).scalar_one()
+        )
         yield Finding("ledger", "ok", f"{count} movements sum to zero")
 
 
@@ -234,7 +240,7 @@ def _serving(config: Config) -> bool:
 
 async def _callbacks(database: Database) -> Findings:
     query = select(callbacks.c.state, func.count()).group_by(callbacks.c.state)
-    counts = dict(await database.read(lambda connection: connection.execute(query).tuples().all()))
+    counts: dict[str, int] = dict(await database.read(lambda connection: connection.execute(query).tuples().all()))
     message = f"{counts.get('delivered', 0)} delivered, {counts.get('waiting', 0)} waiting, {counts.get('dead', 0)} given up"
     advice = "`genway callback list --state dead` says why; `genway callback replay --dead` sends them again."
     yield Finding("callbacks", "warning" if counts.get("dead") else "ok", message, advice)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from genway.billing import money
-from genway.cli.arguments import Amount, Duration
+from genway.cli.arguments import Amount, Duration, group
 from genway.cli.output import moment, print_json, print_table, say
 from genway.cli.place import HERE, Opened, Place
 from genway.errors import InvalidRequest, NotFound
@@ -30,7 +30,7 @@ COLUMNS = {
     "state": "state",
 }
 
-app = App(name="key", help="Make, list and revoke the keys that programs hold.")
+app = group("key", "Make, list and revoke the keys that programs hold.")
 
 
 @app.command
@@ -51,10 +51,12 @@ def create(
     A live key does real work for real money. A test key works on the built-in renderer with simulated money, whatever
     channels there are, and words in a prompt force outcomes (`genway:fail=moderation`, `genway:delay=8`).
 
-        genway key create
-        genway key create --test
-        genway key create --account ada --name shop --budget 5 --expires 30d
-        export GENWAY_KEY=$(genway key create --json | jq -r .key)
+    ```sh
+    genway key create
+    genway key create --test
+    genway key create --account ada --name shop --budget 5 --expires 30d
+    export GENWAY_KEY=$(genway key create --json | jq -r .key)
+    ```
 
     Parameters
     ----------
@@ -116,8 +118,8 @@ def list_keys(
 ) -> None:
     """List the keys, without their secrets.
 
-        genway key list
-        genway key list --account ada --json
+    genway key list
+    genway key list --account ada --json
     """
     from genway.access import store as access  # noqa: PLC0415
 
@@ -140,7 +142,7 @@ def list_keys(
 def revoke(key: Annotated[str, Parameter(help="The key's id or name.")], /, *, place: Place = HERE) -> None:
     """Refuse a key from now on. What runs under it goes on; a revoked key does not come back.
 
-        genway key revoke shop
+    genway key revoke shop
     """
     from genway.access import store as access  # noqa: PLC0415
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from genway.billing import money
-from genway.cli.arguments import Amount
+from genway.cli.arguments import Amount, group
 from genway.cli.output import moment, print_json, print_table, say
 from genway.cli.place import HERE, Place
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 Unit = Literal["call", "second", "image", "token"]
 
-app = App(
-    name="price",
-    help="Say what models cost. What was set here counts before the list that ships, an exact name before a pattern.",
+app = group(
+    "price",
+    "Say what models cost. What was set here counts before the list that ships, an exact name before a pattern.",
 )
 
 
 @app.command(name="set")
-def set_price(
-    model: str, amount: Amount, /, *, unit: Unit, operation: str = "*", place: Place = HERE
-) -> None:
+def set_price(model: str, amount: Amount, /, *, unit: Unit, operation: str = "*", place: Place = HERE) -> None:
     """Set what a model costs from now on. Tasks that were accepted before keep their price.
 
-        genway price set runway/gen4_turbo 0.06 --unit second
-        genway price set "runway/*" 0.10 --unit second --operation video
-        genway price set "local/*" 0 --unit second
+    ```sh
+    genway price set runway/gen4_turbo 0.06 --unit second
+    genway price set "runway/*" 0.10 --unit second --operation video
+    genway price set "local/*" 0 --unit second
+    ```
 
     Parameters
     ----------
@@ -58,27 +58,26 @@ def set_price(
 @app.command(name="list")
 def list_prices(
     *,
-    model: Annotated[str, Parameter(help='Only the prices that may count for this model, or match this pattern.')] = "",
+    model: Annotated[str, Parameter(help="Only the prices that may count for this model, or match this pattern.")] = "",
     place: Place = HERE,
 ) -> None:
     """List the prices that count now: those that were set, and the list that ships.
 
-        genway price list
-        genway price list --model runway/gen3
+    genway price list
+    genway price list --model runway/gen3
     """
     from genway.billing import prices  # noqa: PLC0415
 
     with place.open() as opened:
         known = opened.read(prices.current)
-    shown = [
-        view(price) for price in known if not model or fnmatchcase(model, price.model) or fnmatchcase(price.model, model)
-    ]
+    shown = [view(price) for price in known if not model or fnmatchcase(model, price.model) or fnmatchcase(price.model, model)]
     if place.json:
         return print_json(shown)
     if not shown:
         return say(f"There is no price for {model}; `genway price set` sets one.")
     return print_table(
-        shown, {"model": "model", "operation": "work", "amount": "price", "unit": "for each", "source": "from", "since": "since"}
+        shown,
+        {"model": "model", "operation": "work", "amount": "price", "unit": "for each", "source": "from", "since": "since"},
     )
 
 
@@ -86,7 +85,9 @@ def list_prices(
 def remove(model: str, /, *, unit: Unit, operation: str = "*", place: Place = HERE) -> None:
     """Take a price back that was set; what counted without it counts again.
 
-        genway price remove runway/gen4_turbo --unit second
+    ```sh
+    genway price remove runway/gen4_turbo --unit second
+    ```
 
     Parameters
     ----------

@@ -24,10 +24,12 @@ def serve(
     It keeps everything in the data folder, which it makes if it is not there. What was under way when it stopped
     goes on when it starts again. `GET /readyz` answers 200 when it takes work.
 
-        genway serve
-        genway serve --host 0.0.0.0 --port 80 --data /srv/genway
-        genway serve --config genway.toml --workers 4
-        GENWAY_BOOTSTRAP_KEY=a-long-secret genway serve
+    ```sh
+    genway serve
+    genway serve --host 0.0.0.0 --port 80 --data /srv/genway
+    genway serve --config genway.toml --workers 4
+    GENWAY_BOOTSTRAP_KEY=a-long-secret genway serve
+    ```
 
     The last one comes up with that key valid: admin, live, without limit.
 

@@ -67,7 +67,7 @@ def every() -> Iterator[Setting]:
             continue
         abouts = _abouts(inspect.getdoc(section.type) or "")
         for field in msgspec.structs.fields(section.type):
-            default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default  # type: ignore[operator]
+            default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
             yield Setting(section.name, field.name, default, abouts[field.name])
 
 
@@ -78,9 +78,9 @@ def settings(
 ) -> None:
     """Show every setting: its name, what it is now, its default and what it does.
 
-        genway settings
-        genway settings --config genway.toml
-        genway settings --json
+    genway settings
+    genway settings --config genway.toml
+    genway settings --json
     """
     if markdown:
         return say(reference())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from genway.billing import money
 from genway.cli import callback as callbacks
+from genway.cli.arguments import group
 from genway.cli.output import moment, print_fields, print_json, print_table, say, size
 from genway.cli.place import HERE, Opened, Place
 from genway.errors import Conflict, InvalidRequest, TaskNotFound
@@ -32,7 +33,7 @@ COLUMNS = {
 }
 TaskId = Annotated[str, Parameter(help="The task's id.")]
 
-app = App(name="task", help="List tasks, explain one and what it cost, cancel some.")
+app = group("task", "List tasks, explain one and what it cost, cancel some.")
 
 
 @app.command(name="list")
@@ -45,9 +46,9 @@ def list_tasks(
 ) -> None:
     """List tasks, the newest first.
 
-        genway task list
-        genway task list --state queued --state running
-        genway task list --account ada --limit 100 --json
+    genway task list
+    genway task list --state queued --state running
+    genway task list --account ada --limit 100 --json
     """
     from genway.access import store as access  # noqa: PLC0415
 
@@ -71,8 +72,8 @@ def list_tasks(
 def show(task_id: TaskId, /, *, place: Place = HERE) -> None:
     """Explain a task: what was asked, what it cost line by line, what happened when, what came out, who was told.
 
-        genway task show 0199f5f0-…
-        genway task show 0199f5f0-… --json
+    genway task show 0199f5f0-…
+    genway task show 0199f5f0-… --json
     """
     with place.open() as opened:
         told = opened.read(lambda connection: explain(connection, opened, task_id))
@@ -82,10 +83,10 @@ def show(task_id: TaskId, /, *, place: Place = HERE) -> None:
 
 
 @app.command
-def cancel(task_ids: Annotated[tuple[str, ...], Parameter(help="The tasks' ids.")], /, *, place: Place = HERE) -> None:
+def cancel(*task_ids: Annotated[str, Parameter(help="The tasks' ids.")], place: Place = HERE) -> None:
     """End tasks that have not ended, and give their money back.
 
-        genway task cancel 0199f5f0-…
+    genway task cancel 0199f5f0-…
     """
     from genway.tasks.model import ENDED, State  # noqa: PLC0415
 
@@ -264,7 +265,7 @@ def _print(told: dict[str, Any]) -> None:
             "account": f"{told['account']}, with the {told['mode']} key {told['key']}",
             "done by": told["provider"],
             "channel": told["channel"],
-            "vendor's id": told["vendor_id"],
+            "vendor's id": told["vendor_id"] if told["vendor_id"] != told["id"] else None,
             "attempts": told["attempts"],
             "request id": told["request_id"] or None,
             "asked": told["created_at"],
@@ -289,7 +290,7 @@ def _print(told: dict[str, Any]) -> None:
         say(f"  The links work until {told['files'][0]['url_works_until']}, while a server runs.\n")
     if told["callbacks"]:
         say("Who was told")
-        print_table(told["callbacks"], callbacks.COLUMNS)
+        print_table(told["callbacks"], {name: title for name, title in callbacks.COLUMNS.items() if name != "task_id"})
 
 
 def _print_charge(charge: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import shutil
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 import uuid_utils
@@ -25,12 +26,13 @@ from genway.media.inline import decode
 from genway.media.links import PREFIX, LinkSigner
 from genway.media.probe import KINDS, MediaInfo, probe, probe_async
 from genway.media.records import MEDIA_ID, StoredMedia, Upload, new_media_id
-from genway.media.store import Store
+from genway.media.store import Store, remove_if_older
 from genway.operations import MediaRef
 
 DAY = 24 * 3600
 LINKS_A_LIFETIME = 24
 EXPIRE_AT_ONCE = 500
+FORGOTTEN_DAYS = 7
 
 ROLE_KINDS: dict[str, frozenset[str]] = {
     "video": frozenset({"video"}),
@@ -435,11 +437,14 @@ class Library:
         return self.scratch / "tasks" / task_id
 
     def _sweep(self, now: float) -> None:
-        before = now - DAY
-        self.store.sweep(before)
+        """Remove what crashes left in scratch; other processes may be at it too."""
+        self.store.sweep(now - DAY)
         for path in (self.scratch / "incoming").glob("*"):
-            if path.stat().st_mtime < before:
-                path.unlink(missing_ok=True)
+            remove_if_older(path, now - DAY)
+        for folder in (self.scratch / "tasks").glob("*"):
+            with suppress(FileNotFoundError):
+                if folder.stat().st_mtime < now - FORGOTTEN_DAYS * DAY:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 class TaskFiles:

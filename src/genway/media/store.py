@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
@@ -124,8 +124,7 @@ class Store:
         if self._root is None:
             return
         for partial in (self._root / PARTIAL_FOLDER).glob("*"):
-            if partial.stat().st_mtime < before:
-                partial.unlink(missing_ok=True)
+            remove_if_older(partial, before)
 
     async def _read(self, key: str, start: int, end: int) -> bytes:
         self._check(key)
@@ -148,6 +147,13 @@ class Store:
     def _check(key: str) -> None:
         if not _KEY.fullmatch(key):
             raise ValueError(f"not a key of the store: {key!r}")
+
+
+def remove_if_older(path: Path, before: float) -> None:
+    """Remove a file last changed before that Unix time; that somebody else has done so is fine."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_mtime < before:
+            path.unlink()
 
 
 def _object_store(url: str, options: Mapping[str, str]) -> ObjectStore:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -44,7 +43,6 @@ from genway.providers.base import (
     VendorModerated,
     VendorRefused,
 )
-from genway.routing.channels import LOCAL
 from genway.routing.choose import Router, Seat
 from genway.tasks.forced import forced
 from genway.tasks.metrics import ENDED, OPEN, SECONDS, VENDOR_CALLS
@@ -105,6 +103,8 @@ class Runner:
         self._slots = Slots()
         self._driving: dict[str, asyncio.Task[None]] = {}
         self._attention: dict[str, asyncio.Event] = {}
+        self._letting_go: dict[str, float] = {}
+        self._waiting_for: dict[str, str] = {}
         self._wake = asyncio.Event()
         self._stopping = False
 
@@ -166,32 +166,36 @@ class Runner:
                 OPEN.labels(state).set(counts.get(state, 0))
 
     async def _pick_up(self) -> bool:
-        room = min(self._settings.at_once - len(self._driving), CLAIM_LIMIT)
-        if room <= 0:
-            return False
-        now = self._clock()
-        claimed = await self._database.write(
-            lambda connection: self._store.claim(
-                connection,
-                self._owner,
-                now,
-                self._settings.lease_seconds,
-                room,
-                skip_local=self._slots.crowded(LOCAL),
-            )
-        )
+        """Give back what was put off and take what is due; whether there may be more."""
+        now, room = self._clock(), max(min(self._settings.at_once - len(self._driving), CLAIM_LIMIT), 0)
+        letting_go, waiting_for = dict(self._letting_go), dict(self._waiting_for)
+        crowded = self._slots.crowded_channels()
+
+        def write(connection: Connection) -> list[Task]:
+            if letting_go:
+                self._store.let_go(connection, self._owner, letting_go)
+            if waiting_for:
+                self._store.wait_for(connection, self._owner, waiting_for)
+            lease = self._settings.lease_seconds
+            return self._store.claim(connection, self._owner, now, lease, room, crowded=crowded) if room else []
+
+        claimed = await self._database.write(write)
+        for task_id in letting_go:
+            del self._letting_go[task_id]
+        for task_id in waiting_for:
+            del self._waiting_for[task_id]
         for task in claimed:
             if task.id not in self._driving:
                 driver = asyncio.create_task(self._drive(task), name=f"task {task.id}")
                 self._driving[task.id] = driver
                 self._attention[task.id] = asyncio.Event()
-        return len(claimed) == room
+        return 0 < room == len(claimed)
 
     async def _drive(self, task: Task) -> None:
-        wait = 0.0
+        drive, wait = Drive(self, task), 0.0
         try:
             with structlog.contextvars.bound_contextvars(task_id=task.id, request_id=task.request_id):
-                wait = await Drive(self, task).to_the_end()
+                wait = await drive.to_the_end()
         except Interrupted:
             return
         except asyncio.CancelledError:
@@ -203,10 +207,10 @@ class Runner:
         finally:
             self._driving.pop(task.id, None)
             self._attention.pop(task.id, None)
-            if wait:
-                next_at = self._clock() + wait
-                with contextlib.suppress(Unavailable):
-                    await self._database.write(lambda connection: self._store.let_go(connection, task.id, self._owner, next_at))
+            if drive.waits_for:
+                self._waiting_for[task.id] = drive.waits_for
+            elif wait:
+                self._letting_go[task.id] = self._clock() + wait
             else:
                 self._library.release(task.id)
             self._wake.set()
@@ -238,6 +242,7 @@ class Drive:
         self.runner = runner
         self.task = task
         self.channel_id = ""
+        self.waits_for = ""
         self.fresh = False
         self.finished: Finished | None = None
 
@@ -275,7 +280,8 @@ class Drive:
         slots = self.runner._slots
         seat = next((s for s in seats if slots.free(s.channel.id, s.channel.concurrency)), seats[0])
         if slots.crowded(seat.channel.id):
-            return 1.0 + 2 * random.random()  # noqa: S311
+            self.waits_for = seat.channel.id
+            return 1.0
         try:
             await asyncio.wait_for(slots.take(seat.channel.id, seat.channel.concurrency), task.deadline_at - now)
         except TimeoutError:

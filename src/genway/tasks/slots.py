@@ -19,6 +19,9 @@ class Slots:
         """Whether so many already wait that more should do so in the database."""
         return len(self._waiting[channel_id]) >= CROWD
 
+    def crowded_channels(self) -> list[str]:
+        return [channel_id for channel_id in self._waiting if self.crowded(channel_id)]
+
     def free(self, channel_id: str, limit: int) -> bool:
         return limit == 0 or (self._taken[channel_id] < limit and not self._waiting[channel_id])
 

@@ -5,11 +5,11 @@ The end of a task, its money, its key's counters and its callback are one transa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, not_, or_, select, tuple_, update
 
 from genway.access import store as access
 from genway.billing import ledger
@@ -25,6 +25,16 @@ Tells = Callable[[str, State], bool]
 _insert_task = insert(tasks)
 _insert_event = insert(task_events)
 _by_id = select(tasks).where(tasks.c.id == bindparam("i"))
+_let_go = (
+    update(tasks)
+    .where(tasks.c.id == bindparam("i"), tasks.c.owner == bindparam("o"))
+    .values(owner=None, lease_until=None, next_at=bindparam("at"))
+)
+_wait_for = (
+    update(tasks)
+    .where(tasks.c.id == bindparam("i"), tasks.c.owner == bindparam("o"), tasks.c.state == State.QUEUED)
+    .values(owner=None, lease_until=None, channel_id=bindparam("c"))
+)
 _files = msgspec.json.Decoder(tuple[File, ...])
 
 
@@ -163,9 +173,9 @@ class TaskStore:
         )
 
     def claim(
-        self, connection: Connection, owner: str, now: float, lease: float, limit: int, *, skip_local: bool
+        self, connection: Connection, owner: str, now: float, lease: float, limit: int, *, crowded: Collection[str] = ()
     ) -> list[Task]:
-        """Take over tasks that are due and nobody's, oldest first."""
+        """Take over tasks that are due and nobody's, oldest first, but not those that queue for a `crowded` channel."""
         free = or_(tasks.c.owner.is_(None), tasks.c.lease_until < now)
         due = (
             select(tasks.c.id)
@@ -174,20 +184,21 @@ class TaskStore:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        if skip_local:
-            due = due.where(or_(tasks.c.local.is_(False), tasks.c.state != State.QUEUED))
+        if crowded:
+            waits = func.coalesce(tasks.c.channel_id, "").in_(crowded)
+            due = due.where(or_(tasks.c.state != State.QUEUED, not_(waits)))
         rows = connection.execute(
             update(tasks).where(tasks.c.id.in_(due)).values(owner=owner, lease_until=now + lease).returning(*tasks.c)
         )
         return sorted((to_task(row) for row in rows), key=lambda task: (task.created_at, task.id))
 
-    def let_go(self, connection: Connection, task_id: str, owner: str, next_at: float) -> None:
-        """Nobody works on the task until `next_at`."""
-        connection.execute(
-            update(tasks)
-            .where(tasks.c.id == task_id, tasks.c.owner == owner)
-            .values(owner=None, lease_until=None, next_at=next_at)
-        )
+    def let_go(self, connection: Connection, owner: str, tasks_next_at: Mapping[str, float]) -> None:
+        """Nobody works on these tasks until the time given for each."""
+        connection.execute(_let_go, [{"i": task, "o": owner, "at": at} for task, at in tasks_next_at.items()])
+
+    def wait_for(self, connection: Connection, owner: str, channels: Mapping[str, str]) -> None:
+        """These queued tasks (task → channel) wait in the database until the channel is less crowded."""
+        connection.execute(_wait_for, [{"i": task, "o": owner, "c": channel} for task, channel in channels.items()])
 
     def renew(self, connection: Connection, owner: str, until: float) -> None:
         """A sign of life for all tasks of a process."""
@@ -212,7 +223,7 @@ class TaskStore:
     def open_states(self, connection: Connection) -> dict[str, int]:
         """How many tasks are in each state that is not an end."""
         query = select(tasks.c.state, func.count()).where(tasks.c.finished_at.is_(None)).group_by(tasks.c.state)
-        return {state: count for state, count in connection.execute(query)}
+        return dict(connection.execute(query))
 
     def forget(self, connection: Connection, before: float) -> int:
         """Delete tasks that ended before; what was paid stays in the ledger."""

@@ -168,8 +168,7 @@ async def _frames(options: Options, gateway: Gateway, caller: Caller) -> tuple[M
 
 def _echo(options: Options, unknown: dict[str, Any]) -> dict[str, Any]:
     """The options as they came, but for files that were sent inline."""
-    told = _merged(msgspec.to_builtins(options), unknown)
-    return _short(told)
+    return _short(_merged(msgspec.to_builtins(options), unknown))
 
 
 def _merged(known: dict[str, Any], unknown: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +180,8 @@ def _short(value: dict[str, Any]) -> dict[str, Any]:
     short: dict[str, Any] = {}
     for name, member in value.items():
         if isinstance(member, dict):
-            short[name] = _short(member)
+            if inner := _short(member):
+                short[name] = inner
         elif not isinstance(member, str) or len(member) <= LONGEST_ECHO or "prompt" in name:
             short[name] = member
     return short

@@ -89,13 +89,13 @@ def _film(job: RenderJob, scene: Scene, progress: Callable[[float], None]) -> Re
     video, poster, last = folder / "video.mp4", folder / "poster.png", folder / "last_frame.png"
     moments = scene.motion.moments(job.frames)
     lens = grade.Lens(job.width, job.height, job.seed) if grade.wanted(job.style) else None
-    frame = Frame(job.width, job.height)
     with VideoWriter(video, job.width, job.height, fps=job.fps) as writer:
         for index, moment in enumerate(moments):
+            frame = Frame(job.width, job.height)
             scene.draw(frame, moment)
             if lens is not None:
                 lens.apply(frame.luma, index)
-            writer.write_yuv(frame.yuv)
+            writer.write_frame(frame.video)
             if index == 0:
                 picture.save(poster, rgb_from_yuv(frame.yuv))
             if index % PROGRESS_EVERY == 0:

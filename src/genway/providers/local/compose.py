@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import pi, sin
+
 import cv2
 import numpy as np
+from av.video.frame import VideoFrame
 
 from genway.providers.local.layers import Layers
 from genway.providers.local.motion import Matrix
@@ -32,15 +35,19 @@ INVISIBLE = 0.004
 
 
 class Frame:
-    """One I420 frame, `yuv`, and its three planes, which share its memory."""
+    """One video frame, `video`, and its three planes, which share its memory."""
 
     def __init__(self, width: int, height: int) -> None:
-        self.yuv: Pixels = np.empty((height * 3 // 2, width), np.uint8)
-        flat = self.yuv.reshape(-1)
-        luma, colour = width * height, width * height // 4
-        self.luma: Pixels = flat[:luma].reshape(height, width)
-        self.blue: Pixels = flat[luma : luma + colour].reshape(height // 2, width // 2)
-        self.red: Pixels = flat[luma + colour :].reshape(height // 2, width // 2)
+        self.video = VideoFrame(width, height, "yuv420p")
+        self.luma, self.blue, self.red = (
+            np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+            for plane in self.video.planes
+        )
+
+    @property
+    def yuv(self) -> Pixels:
+        """A copy as I420, the planes one below the other."""
+        return self.video.to_ndarray()
 
 
 class Background:
@@ -123,7 +130,7 @@ def _index_maps(to_picture: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def _with_margin(plane: Pixels, border: int) -> Pixels:
-    return cv2.copyMakeBorder(plane, MARGIN, MARGIN, MARGIN, MARGIN, border)
+    return np.asarray(cv2.copyMakeBorder(plane, MARGIN, MARGIN, MARGIN, MARGIN, border), np.uint8)
 
 
 def _over(under: Pixels, cover: Pixels, multiplied: Pixels) -> None:
@@ -133,24 +140,19 @@ def _over(under: Pixels, cover: Pixels, multiplied: Pixels) -> None:
 def _sampled(source: Pixels, matrix: Matrix, shape: tuple[int, ...]) -> Pixels:
     """The source seen through a map of pixel indices, 2x3, as an array of the shape."""
     height, width = shape
-    if np.abs(matrix[:, :2] - np.eye(2)).max() < ALMOST:
-        x, y = matrix @ (width / 2, height / 2, 1) - (width / 2, height / 2)
-        shifted = _shifted(source, float(x), float(y), (height, width))
+    if max(abs(matrix[0, 0] - 1), abs(matrix[1, 1] - 1), abs(matrix[0, 1]), abs(matrix[1, 0])) < ALMOST:
+        shifted = _shifted(source, float(matrix[0, 2]), float(matrix[1, 2]), (height, width))
         if shifted is not None:
             return shifted
-    return cv2.warpAffine(
-        source,
-        matrix,
-        (width, height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REFLECT_101,
-    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpAffine(source, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(warped, np.uint8)
 
 
 def _shifted(source: Pixels, x: float, y: float, shape: tuple[int, int]) -> Pixels | None:
-    """A window of the source at a fractional position, sharp and for a quarter of a warp's price; None if it leaves the source."""
+    """A window of the source at a fractional position, sharper than a warp and cheaper; None if it leaves the source."""
     height, width = shape
-    left, top = int(np.floor(x)), int(np.floor(y))
+    left, top = int(np.floor(x + 1e-3)), int(np.floor(y + 1e-3))
     before, after = TAPS // 2 - 1, TAPS // 2
     window = source[max(0, top - before) : top + height + after, max(0, left - before) : left + width + after]
     if window.shape != (height + TAPS - 1, width + TAPS - 1):
@@ -162,15 +164,16 @@ def _shifted(source: Pixels, x: float, y: float, shape: tuple[int, int]) -> Pixe
         window = cv2.filter2D(window, cv2.CV_8U, across[None], anchor=(before, 0))[:, before : before + width]
     if down is None:
         return window[before : before + height]
-    return cv2.filter2D(window, cv2.CV_8U, down[:, None], anchor=(0, before))[before : before + height]
+    return np.asarray(cv2.filter2D(window, cv2.CV_8U, down[:, None], anchor=(0, before)), np.uint8)[before : before + height]
 
 
 def _lanczos(fraction: float) -> Weights | None:
     """The weights of the TAPS pixels around a position between two; None where it is on one."""
-    if fraction < 1e-3:
+    if not 1e-3 < fraction < 1 - 1e-3:
         return None
-    distance = np.arange(TAPS) - (TAPS // 2 - 1) - fraction
-    weights = np.sinc(distance) * np.sinc(distance / (TAPS // 2))
+    reach = TAPS // 2
+    distances = [pi * (index - reach + 1 - fraction) for index in range(TAPS)]
+    weights = np.array([sin(d) * sin(d / reach) / (d * d) for d in distances])
     return np.asarray(weights / weights.sum(), np.float32)
 
 

@@ -63,13 +63,24 @@ class VideoWriter:
         """Add a frame: height x width x 3, sRGB, 0…255."""
         if rgb.shape != (self.height, self.width, 3):
             raise ValueError(f"a frame of {self.width}x{self.height} was expected, got an array of {rgb.shape}")
-        self._put(_reformatted(VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"), "yuv420p"))
+        self.write_frame(_reformatted(VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"), "yuv420p"))
 
     def write_yuv(self, yuv: NDArray[np.uint8]) -> None:
         """Add a frame that is already I420 in BT.709, limited range: (height * 3 / 2) x width, planes one below the other."""
         if yuv.shape != (self.height * 3 // 2, self.width):
             raise ValueError(f"an I420 frame of {self.width}x{self.height} was expected, got an array of {yuv.shape}")
-        self._put(VideoFrame.from_ndarray(yuv, format="yuv420p"))
+        self.write_frame(VideoFrame.from_ndarray(yuv, format="yuv420p"))
+
+    def write_frame(self, frame: VideoFrame) -> None:
+        """Add a frame of the video's size and format (yuv420p, BT.709, limited range); it is not to be changed afterwards."""
+        if self._error is not None:
+            raise self._error
+        frame.pts = self.frames
+        frame.time_base = self._time_base
+        frame.colorspace = Colorspace.ITU709
+        frame.color_range = ColorRange.MPEG
+        self._waiting.put(frame)
+        self.frames += 1
 
     def close(self) -> None:
         """Finish the file. Raises what the encoder raised."""
@@ -91,16 +102,6 @@ class VideoWriter:
         self._waiting.put(None)
         self._thread.join()
         self._discard()
-
-    def _put(self, frame: VideoFrame) -> None:
-        if self._error is not None:
-            raise self._error
-        frame.pts = self.frames
-        frame.time_base = self._time_base
-        frame.colorspace = Colorspace.ITU709
-        frame.color_range = ColorRange.MPEG
-        self._waiting.put(frame)
-        self.frames += 1
 
     def _encode(self) -> None:
         while (frame := self._waiting.get()) is not None:

@@ -136,9 +136,6 @@ def cut(
     factor_x, factor_y = inner_width / (x1 - x0), inner_height / (y1 - y0)
     left, right = _outside(x0 - seen.left, factor_x), _outside(seen.right - x1, factor_x)
     top, bottom = _outside(y0 - seen.top, factor_y), _outside(seen.bottom - y1, factor_y)
-    # Colour is kept at half the resolution, so both sides of the raster have to be even.
-    right += (inner_width + left + right) % 2
-    bottom += (inner_height + top + bottom) % 2
     inner = resized(rgb[y0:y1, x0:x1], inner_width, inner_height)
     pads = (top, bottom, left, right)
     to_raster = np.array(
@@ -149,6 +146,8 @@ def cut(
         ],
         np.float64,
     )
+    # The rest frame begins on a whole pixel of luma and colour: it needs no resampling, and a pan only one way.
+    to_raster[:2, 2] = np.round(to_raster[:2, 2] / 2) * 2
     mask = None
     if alpha is not None:
         scale_x, scale_y = alpha.shape[1] / width, alpha.shape[0] / height
@@ -162,14 +161,16 @@ def cut(
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )
+    # Colour is kept at half the resolution, so both sides of the raster have to be even.
+    even = np.s_[: (inner_height + top + bottom) // 2 * 2, : (inner_width + left + right) // 2 * 2]
     if not any(pads):
-        return Raster(inner, mask, to_raster)
+        return Raster(np.ascontiguousarray(inner[even]), None if mask is None else mask[even], to_raster)
     if mask is not None:
         mask = cv2.copyMakeBorder(mask, *pads, cv2.BORDER_REPLICATE)
         away = _distance(mask.shape[:2], pads)
         fade = max(8.0, 0.06 * max(inner.shape[:2]))
         mask *= np.clip(1 - (away - sharp * density) / fade, 0, 1)
-    return Raster(_surrounded(inner, pads), mask, to_raster)
+    return Raster(np.ascontiguousarray(_surrounded(inner, pads)[even]), None if mask is None else mask[even], to_raster)
 
 
 def _inside(low: float, high: float, length: int) -> tuple[int, int]:
@@ -178,7 +179,8 @@ def _inside(low: float, high: float, length: int) -> tuple[int, int]:
 
 
 def _outside(length: float, factor: float) -> int:
-    return ceil(length * factor) + 2 if length > 0 else 0
+    # Half a pixel is nothing to make up a surrounding for; it is also what rounding leaves.
+    return ceil(length * factor) + 2 if length * factor > 0.5 else 0
 
 
 def _centred(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

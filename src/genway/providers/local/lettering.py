@@ -24,11 +24,15 @@ _WIDE = re.compile(r"[\u2e80-\u303f\u3040-\u30ff\u3100-\u31ff\u3400-\u9fff\uf900
 
 
 class Word(NamedTuple):
-    """What is not broken. width: at size MEASURE. spaced: a space stands before it. breaks: a line ends before it."""
+    """What is not broken. width: at size MEASURE. spaced: a space stands before it. breaks: a line ends before it.
+
+    strong: it has a direction of its own, as figures and signs have not.
+    """
 
     runs: tuple[Run, ...]
     width: float
     right_to_left: bool
+    strong: bool = True
     spaced: bool = False
     breaks: bool = False
     ends_sentence: bool = False
@@ -51,6 +55,11 @@ class Block(NamedTuple):
     height: int
     weight: int
     region: int
+
+    @property
+    def right_to_left(self) -> bool:
+        """Whether the lines begin at the right."""
+        return _to_left([placed.word for placed in self.words])
 
     @property
     def leading(self) -> int:
@@ -114,7 +123,7 @@ def placed(pieces: list[Word], size: int, width: int, weight: int, region: int) 
     space = 0.28 * size
     lines = _lines(pieces, width / scale, space / scale)
     leading = _leading(size, pieces)
-    to_left = sum(word.right_to_left for word in pieces) > len(pieces) / 2
+    to_left = _to_left(pieces)
     extents = [sum(word.width + (space / scale if word.spaced and at else 0) for at, word in enumerate(line)) for line in lines]
     block_width = max([extent * scale for extent in extents], default=0.0)
     done: list[Placed] = []
@@ -202,9 +211,14 @@ def _short(piece: str, most: int = 24) -> list[str]:
 def _word(piece: str, weight: int, region: int) -> Word:
     found = tuple(fonts.runs(piece))
     width = sum(fonts.load(run.file, MEASURE, weight, region).getlength(run.text) for run in found)
-    direction = next((bidi for bidi in map(unicodedata.bidirectional, piece) if bidi in ("L", "R", "AL")), "L")
+    direction = next((bidi for bidi in map(unicodedata.bidirectional, piece) if bidi in ("L", "R", "AL")), "")
     ends = bool(piece) and piece.rstrip("”’」』\"')）")[-1:] in tuple(".!?。！？；;…।؟")
-    return Word(found, width, direction in ("R", "AL"), ends_sentence=ends)
+    return Word(found, width, direction in ("R", "AL"), bool(direction), ends_sentence=ends)
+
+
+def _to_left(pieces: list[Word]) -> bool:
+    """The text goes the way of its first word that has one."""
+    return next((word.right_to_left for word in pieces if word.strong), False)
 
 
 def _leading(size: int, pieces: list[Word]) -> int:

@@ -145,8 +145,7 @@ class Card:
     def _page(self, block: Block) -> tuple[Block, Weights, Weights, Weights]:
         """The block in the frame: ink, when it is read, and the shade beneath it; each height x width."""
         left = round(self.width * 1.3 * MARGIN)
-        right_to_left = sum(placed.word.right_to_left for placed in block.words) > len(block.words) / 2
-        if right_to_left:
+        if block.right_to_left:
             left = self.width - left - block.width
         top = max(0, (self.height - block.height) // 2)
         ink = np.zeros((self.height, self.width), np.float32)
