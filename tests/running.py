@@ -37,9 +37,7 @@ class Running:
             vault = opened.vault
             account = opened.read(lambda connection: access.get_account(connection, BOOTSTRAP))
             _, secret = opened.write(
-                lambda connection: access.create_key(
-                    connection, vault, account.id, name="test", mode="test", now=time.time()
-                )
+                lambda connection: access.create_key(connection, vault, account.id, name="test", mode="test", now=time.time())
             )
         return secret
 

@@ -31,6 +31,7 @@ SECONDS = Histogram(
     ["dialect"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 QUIET = ("/healthz", "/readyz", "/metrics")
 LONGEST_REQUEST_ID = 128
 UPLOAD_TYPES = (b"multipart/", b"application/octet-stream", b"video/", b"image/", b"audio/")
@@ -97,7 +98,8 @@ class Edge:
     def _account(self, scope: HTTPScope, status: int, seconds: float) -> None:
         path = scope["path"]
         name = self.dialect(path).name
-        REQUESTS.labels(name, scope["method"], status).inc()
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        REQUESTS.labels(name, method, status).inc()
         SECONDS.labels(name).observe(seconds)
         if path not in QUIET:
             client = scope.get("client")

@@ -121,8 +121,11 @@ class Gateway:
 
     async def quote(self, operation: AnyOperation, asked: Asked, *, callback_url: str | None = None) -> Quote:
         """Check a request and price it, without doing it. Raises what `submit` would, but for balance and limits."""
-        seat = await self._check(operation, asked.caller, callback_url)
-        return await self._price(operation, asked.caller, seat)
+        try:
+            seat = await self._check(operation, asked.caller, callback_url)
+            return await self._price(operation, asked.caller, seat)
+        finally:
+            await self._discard(operation)
 
     async def submit(
         self,
@@ -139,11 +142,23 @@ class Gateway:
         Raises InvalidRequest, NoChannel, InsufficientBalance, BudgetExceeded, RateLimited, IdempotencyMismatch,
         Unauthenticated (a key that was revoked this instant) or Unavailable. Nothing is charged then.
         """
+        task = None
+        try:
+            task, fresh = await self._submit(operation, asked, dialect, context or {}, callback_url)
+        finally:
+            if task is None or not fresh:
+                await self._discard(operation)
+        return task if fresh else await self._view(task)
+
+    async def _submit(
+        self, operation: AnyOperation, asked: Asked, dialect: str, context: dict[str, Any], callback_url: str | None
+    ) -> tuple[Task, bool]:
+        """The task, and whether it is new."""
         caller, now, task_id = asked.caller, self._clock(), str(uuid7())
         if asked.idempotency_key:
             before = await self._database.read(lambda connection: self._same_request(connection, asked))
             if before is not None:
-                return await self._view(before)
+                return before, False
         seat = await self._check(operation, caller, callback_url)
         quote = await self._price(operation, caller, seat)
         local = seat is self._router.local
@@ -157,7 +172,7 @@ class Gateway:
             "operation": operation.kind,
             "model": quote.model,
             "request": to_json(operation).decode(),
-            "context": msgspec.json.encode(context or {}).decode(),
+            "context": msgspec.json.encode(context).decode(),
             "base_url": asked.base_url,
             "request_id": asked.request_id,
             "callback_url": callback_url,
@@ -197,18 +212,18 @@ class Gateway:
 
         same = await self._database.write(write)
         if same is not None:
-            return await self._view(same)
+            return same, False
         self._checkpoint("accepting.committed", task_id)
         ACCEPTED.labels(caller.mode, operation.kind, quote.model).inc()
         self._runner.wake()
-        return Task(
+        accepted = Task(
             id=task_id,
             account_id=caller.account_id,
             key_id=caller.key_id,
             mode=caller.mode,
             dialect=dialect,
             operation=operation,
-            context=context or {},
+            context=context,
             base_url=asked.base_url,
             request_id=asked.request_id,
             callback_url=callback_url,
@@ -232,6 +247,7 @@ class Gateway:
             started_at=None,
             finished_at=None,
         )
+        return accepted, True
 
     async def get(self, caller: Caller, task_id: str) -> Task:
         """A task of the caller's account and mode, with fresh links. Raises TaskNotFound, also for a foreign one."""
@@ -314,6 +330,13 @@ class Gateway:
     def points(self, amount: int) -> int:
         """Millionths of a currency unit in points, rounded up."""
         return -(-amount * self.points_per_unit // money.MICRO)
+
+    async def _discard(self, operation: AnyOperation) -> None:
+        """Delete the files that came inside a request which began no task; nobody else knows their ids."""
+        for ref in operation.media():
+            stored = await self._library.get(ref.media_id) if ref.media_id else None
+            if stored is not None and stored.role == "input":
+                await self._library.remove(stored.id)
 
     async def _check(self, operation: AnyOperation, caller: Caller, callback_url: str | None) -> Seat:
         if callback_url:

@@ -1,29 +1,13 @@
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
+from cli_stage import VENDOR_SECRET, Genway, Said
 from genway.cli import run
 from genway.cli.place import Opened, Place
-
-
-class Said(NamedTuple):
-    """What a command printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Genway = Callable[..., Said]
 
 
 @pytest.fixture
@@ -31,6 +15,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data folder, which commands use without being told."""
     folder = tmp_path / "data"
     monkeypatch.setenv("GENWAY_DATA", str(folder))
+    monkeypatch.setenv("VENDOR_SECRET", VENDOR_SECRET)
     return folder
 
 
@@ -47,10 +32,7 @@ def genway(data: Path, capsys: pytest.CaptureFixture[str]) -> Genway:
 
 
 @pytest.fixture
-def opened(data: Path) -> Any:
+def opened(data: Path) -> Iterator[Opened]:
     """The database of the data folder, to arrange and to look."""
     with Place(data=data).open() as database:
         yield database
-
-
-__all__ = ["Genway", "Opened", "Said"]

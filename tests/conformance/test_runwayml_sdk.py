@@ -77,9 +77,7 @@ async def test_the_asynchronous_client_is_told_of_success_failure_and_cancelling
             created = await client.text_to_video.create(**SMALL, prompt_text=prompt)
             return await created.wait_for_task_output(timeout=60)
 
-        done, failed = await asyncio.gather(
-            outcome("a wave"), outcome("genway:fail=moderation"), return_exceptions=True
-        )
+        done, failed = await asyncio.gather(outcome("a wave"), outcome("genway:fail=moderation"), return_exceptions=True)
     assert done.status == "SUCCEEDED"
     assert isinstance(failed, TaskFailedError)
     assert failed.task_details.status == "FAILED"

@@ -96,6 +96,7 @@ class Process:
     def __init__(self, variables: Mapping[str, str], log: Path, kill: Kill | None = None) -> None:
         self._epitaph = log.with_suffix(".epitaph")
         self._epitaph.unlink(missing_ok=True)
+        self._family: list[psutil.Process] = []
         self._told, telling = _forks.Pipe(duplex=False)
         self._process = _forks.Process(target=_child, args=(dict(variables), kill, telling, self._epitaph, log), daemon=True)
         self._process.start()
@@ -135,13 +136,16 @@ class Process:
         point, task_id = self._last_words()[:2]
         return point, task_id
 
-    def orphans(self, seconds: float = 10.0) -> list[psutil.Process]:
-        """The processes it had begun that are still there after so many seconds."""
-        left = []
+    def family(self) -> list[psutil.Process]:
+        """The processes it had begun, of those that are still there."""
         for pid in self._last_words()[2:]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                left.append(psutil.Process(int(pid)))
-        orphans: list[psutil.Process] = psutil.wait_procs(left, timeout=seconds)[1]
+                self._family.append(psutil.Process(int(pid)))
+        return self._family
+
+    def orphans(self, seconds: float = 10.0) -> list[psutil.Process]:
+        """Those that are still there so many seconds after its end."""
+        orphans: list[psutil.Process] = psutil.wait_procs(self.family(), timeout=seconds)[1]
         return orphans
 
     def _last_words(self) -> list[str]:
@@ -149,6 +153,8 @@ class Process:
 
     def kill(self) -> None:
         """End it as an accident would."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._family += psutil.Process(self.pid).children(recursive=True)
         self.send(signal.SIGKILL)
         self._process.join()
 

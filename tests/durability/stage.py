@@ -10,13 +10,12 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import psutil
 import requests
 from sqlalchemy import Connection, Row, select
 from standardwebhooks import Webhook
@@ -171,12 +170,16 @@ class Vendor:
 class Site:
     """A data folder with an account, a live and a test key, money and channels, and the processes that serve it in turn.
 
-    channels: provider → base address. settings: `GENWAY_*` variables without the prefix.
+    channels: provider → base address. funds: what the account begins with, in millionths. settings: `GENWAY_*`
+    variables without the prefix.
     """
 
-    def __init__(self, folder: Path, receiver: Receiver, channels: dict[str, str], **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, receiver: Receiver, channels: dict[str, str], *, funds: int = FUNDS, **settings: Any
+    ) -> None:
         self.folder = folder
         self.receiver = receiver
+        self.funds = funds
         self.processes: list[Process] = []
         # Bound and never listening, this keeps the port for the servers, which share it, and gets no connections.
         self._port = socket.socket()
@@ -204,13 +207,16 @@ class Site:
     def _furnish(self, connection: Connection, channels: dict[str, str]) -> str:
         now = time.time()
         account = access.create_account(connection, self.vault, "durability", currency="USD", credit_limit=0, now=now)
-        ledger.top_up(connection, account.id, "live", FUNDS, "to begin with", now)
+        ledger.top_up(connection, account.id, "live", self.funds, "to begin with", now)
         access.create_key(connection, self.vault, account.id, name="live", secret=LIVE, now=now)
         access.create_key(connection, self.vault, account.id, name="test", mode="test", secret=TEST, now=now)
         for provider, base_url in channels.items():
-            channel = Channel(id="", name=provider, provider=provider, base_url=base_url, timeout=10)
-            add_channel(connection, self.vault, channel, VENDOR_KEY, now)
+            self.add_channel(connection, provider, base_url)
         return account.id
+
+    def add_channel(self, connection: Connection, provider: str, base_url: str, secret: str = VENDOR_KEY, **more: Any) -> None:
+        channel = Channel(id="", name=more.pop("name", provider), provider=provider, base_url=base_url, timeout=2, **more)
+        add_channel(connection, self.vault, channel, secret, time.time())
 
     def start(self, kill: Kill | None = None, **settings: Any) -> Process:
         """One more process; it is starting when this returns."""
@@ -218,6 +224,19 @@ class Site:
         process = Process(variables, self.folder / f"server-{len(self.processes)}.log", kill)
         self.processes.append(process)
         return process
+
+    def serve(self, kill: Kill | None = None, **settings: Any) -> Process:
+        """One more process, which takes requests when this returns."""
+        process = self.start(kill, **settings)
+        assert process.started(), (self.folder / f"server-{len(self.processes) - 1}.log").read_text()
+        return process
+
+    def ready(self) -> bool:
+        """Whether somebody is there who can take work."""
+        try:
+            return requests.get(f"{self.url}/readyz", timeout=DEADLINE).status_code == 200
+        except requests.ConnectionError:
+            return False
 
     def submit(self, work: Work, *, timeout: float = DEADLINE) -> requests.Response | None:
         """The answer, or None if the server ended before it gave one."""
@@ -284,7 +303,7 @@ class Site:
                 assert row.charged == (row.held if row.state == "succeeded" else 0), row
             for mode in ("live", "test"):
                 spent = sum(row.charged for row in rows if row.mode == mode)
-                funds = FUNDS if mode == "live" else 0
+                funds = self.funds if mode == "live" else 0
                 assert ledger.balance(connection, self.account_id, mode) == (funds - spent, 0)
                 key = access.get_key(connection, mode)
                 assert (key.held, key.spent, key.active_tasks) == (0, spent, 0)
@@ -321,6 +340,17 @@ class Site:
             assert len(taken) <= 1, work
             assert len(seen) <= (2 if "vendor:throttled" in work.prompt else 1), work
 
+    def check(self, vendor: Vendor, known: Mapping[Work, str]) -> list[Row[Any]]:
+        """Wait for the end of all tasks, and check all that must hold then; the tasks."""
+        rows = self.wait_for_the_end()
+        assert {row.id for row in rows} == set(known.values())
+        assert len(rows) == len(known)
+        self.check_files(rows)
+        self.check_callbacks(rows)
+        self.check_vendor(vendor, list(known))
+        self.check_money()
+        return rows
+
     def callbacks(self) -> list[outbox.Callback]:
         rows: list[outbox.Callback] = self.read(lambda connection: outbox.listing(connection, limit=1000))
         return rows
@@ -329,15 +359,3 @@ class Site:
         for process in self.processes:
             process.kill()
         self._port.close()
-
-
-def renderers() -> dict[int, psutil.Process]:
-    """The processes that render on this machine, by id."""
-    found = {}
-    for process in psutil.process_iter():
-        try:
-            if "genway.providers.local.worker" in process.cmdline():
-                found[process.pid] = process
-        except psutil.Error:
-            continue
-    return found

@@ -17,7 +17,7 @@ import pytest
 from durability.crashing_server import Kill
 from durability.stage import TEST, Receiver, Site, Vendor, Work, local_work, official_work, page_work
 
-AT_ONCE = 5
+AT_ONCE = 8
 
 # Between the commit of the intent to submit and that of the vendor's answer, nobody can know whether the vendor has it.
 UNKNOWN = ("submitting.committed", "vendor.calling", "vendor.answered", "running.before_commit")
@@ -112,15 +112,9 @@ def tell(story: Story, folder: Path, vendor: Vendor, receiver: Receiver) -> None
             victims[victim] = point
             assert process.orphans() == []
         assert known.keys() == set(works)
-        rows = site.wait_for_the_end()
-        assert {row.id for row in rows} == set(known.values())
-        site.check_files(rows)
-        site.check_callbacks(rows)
-        site.check_vendor(vendor, works)
+        site.check(vendor, known)
         for work, task_id in known.items():
             _check_end(story, work, site.passed_through(task_id), victims.get(task_id))
-        process.kill()
-        site.check_money()
     finally:
         site.close()
 

@@ -197,7 +197,7 @@ def audit(connection: Connection) -> list[str]:
     ).scalars()
     faults += [f"transfer {number} does not sum to 0" for number in unbalanced]
     query = select(entries.c.book, func.sum(entries.c.amount)).group_by(entries.c.book)
-    sums: dict[str, int] = dict(connection.execute(query))
+    sums: dict[str, int] = dict(connection.execute(query).all())
     for name, amount in connection.execute(select(balances.c.book, balances.c.amount)):
         if sums.pop(name, 0) != amount:
             faults.append(f"book {name} says {amount} but its entries do not")

@@ -104,8 +104,8 @@ def settings(
         if setting.section != section:
             section = setting.section
             say(f"\n[{section}]" if section else "")
-        changed = f"   (default {_toml(setting.default)})" if value != setting.default else ""
-        say(f"{setting.name} = {_toml(value)}{changed}\n    {setting.about}  {setting.variable}")
+        changed = f"   (default {in_toml(setting.default)})" if value != setting.default else ""
+        say(f"{setting.name} = {in_toml(value)}{changed}\n    {setting.about}  {setting.variable}")
     return None
 
 
@@ -127,7 +127,7 @@ def reference() -> str:
             title = f"`[{section}]`" if section else "Outside any section"
             parts.append(f"\n## {title}\n\n| setting | default | what it does | variable |\n|---|---|---|---|\n")
         about = setting.about.replace("|", "\\|")
-        parts.append(f"| `{setting.name}` | `{_toml(setting.default)}` | {about} | `{setting.variable}` |\n")
+        parts.append(f"| `{setting.name}` | `{in_toml(setting.default)}` | {about} | `{setting.variable}` |\n")
     return "".join(parts).rstrip("\n")
 
 
@@ -143,7 +143,8 @@ def _abouts(documentation: str) -> dict[str, str]:
     return abouts
 
 
-def _toml(value: Any) -> str:
+def in_toml(value: Any) -> str:
+    """A value as it stands in `genway.toml`."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{name} = {_toml(text)}" for name, text in value.items()) + "}"
+        return "{" + ", ".join(f"{name} = {in_toml(text)}" for name, text in value.items()) + "}"
     return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

@@ -35,6 +35,8 @@ from genway.tasks.model import State, Task
 ENTRY_POINTS = "genway.dialects"
 JSON = "application/json"
 
+Handler = Callable[..., Awaitable["Answer"]]
+
 
 class Answer(msgspec.Struct, frozen=True):
     """What goes back to the client: a status, a body that becomes JSON (None: empty), and headers."""
@@ -93,11 +95,12 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One handler and the places where it answers."""
+    """One handler and the places where it answers. submits: it begins a task, so it can be priced."""
 
     method: str
     paths: tuple[str, ...]
-    handler: Callable[..., Awaitable[Answer]]
+    handler: Handler
+    submits: bool = False
 
 
 class Router:
@@ -106,23 +109,27 @@ class Router:
     def __init__(self) -> None:
         self.routes: list[Route] = []
 
-    def on(self, method: str, *paths: str) -> Callable[[Callable[..., Awaitable[Answer]]], Callable[..., Awaitable[Answer]]]:
-        def register(handler: Callable[..., Awaitable[Answer]]) -> Callable[..., Awaitable[Answer]]:
-            self.routes.append(Route(method, paths, handler))
+    def on(self, method: str, *paths: str, submits: bool = False) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            self.routes.append(Route(method, paths, handler, submits))
             return handler
 
         return register
 
-    def get(self, *paths: str) -> Callable[[Callable[..., Awaitable[Answer]]], Callable[..., Awaitable[Answer]]]:
+    def submit(self, *paths: str) -> Callable[[Handler], Handler]:
+        """A POST that begins a task."""
+        return self.on("POST", *paths, submits=True)
+
+    def get(self, *paths: str) -> Callable[[Handler], Handler]:
         return self.on("GET", *paths)
 
-    def post(self, *paths: str) -> Callable[[Callable[..., Awaitable[Answer]]], Callable[..., Awaitable[Answer]]]:
+    def post(self, *paths: str) -> Callable[[Handler], Handler]:
         return self.on("POST", *paths)
 
-    def delete(self, *paths: str) -> Callable[[Callable[..., Awaitable[Answer]]], Callable[..., Awaitable[Answer]]]:
+    def delete(self, *paths: str) -> Callable[[Handler], Handler]:
         return self.on("DELETE", *paths)
 
-    def put(self, *paths: str) -> Callable[[Callable[..., Awaitable[Answer]]], Callable[..., Awaitable[Answer]]]:
+    def put(self, *paths: str) -> Callable[[Handler], Handler]:
         return self.on("PUT", *paths)
 
 

@@ -15,8 +15,6 @@ from genway.dialects.body import Body
 from genway.errors import GenwayError, InvalidRequest
 from genway.gateway import Quote
 
-QUOTES = ("/v1/quote",)
-
 route = Router()
 
 
@@ -27,13 +25,11 @@ class QuoteRequest(Body, kw_only=True):
     body: dict[str, Any]
 
 
-@route.post(*QUOTES)
+@route.post("/v1/quote")
 async def quote(body: QuoteRequest, request: Request[Any, Any, Any], asking: Asking, asked: Asked) -> Answer:
     """Check a request and price it without doing it."""
-    taking = (
-        r for dialect in base.discover().values() for r in dialect.routes if r.method == "POST" and "asked" in base.wants(r)
-    )
-    found = next((r for r in taking if body.path in r.paths and body.path not in QUOTES), None)
+    routes = (candidate for dialect in base.discover().values() for candidate in dialect.routes if candidate.submits)
+    found = next((candidate for candidate in routes if body.path in candidate.paths), None)
     if found is None:
         raise InvalidRequest(f"a path that takes work, like /runway/pro/generate, got {body.path}", field="path")
 
@@ -44,7 +40,7 @@ async def quote(body: QuoteRequest, request: Request[Any, Any, Any], asking: Ask
         await base.call(found, request, msgspec.json.encode(body.body), asking, rehearsing)
     except Quoted as quoted:
         return Answer(as_json(quoted.quote))
-    raise InvalidRequest(f"{body.path} takes no work, so it has no price", field="path")
+    raise AssertionError(f"{body.path} has begun a task on a dry run")
 
 
 def as_json(quote: Quote) -> dict[str, Any]:

@@ -106,6 +106,9 @@ class Runner:
         self._letting_go: dict[str, float] = {}
         self._waiting_for: dict[str, str] = {}
         self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._released = asyncio.Event()
         self._stopping = False
 
     def wake(self) -> None:
@@ -120,6 +123,7 @@ class Runner:
     async def run(self) -> None:
         """Pick tasks up until `stop`."""
         renewal = asyncio.create_task(self._renew())
+        self._idle.clear()
         try:
             while not self._stopping:
                 self._wake.clear()
@@ -130,7 +134,10 @@ class Runner:
                     more = False
                 if not more:
                     await self._until(self._wake, SCAN_SECONDS)
+            self._idle.set()
+            await self._released.wait()
         finally:
+            self._idle.set()
             renewal.cancel()
 
     async def stop(self, drain: float) -> None:
@@ -141,6 +148,8 @@ class Runner:
         self._stopping = True
         self._wake.set()
         self._slots.dismiss()
+        # What is being picked up at this moment would otherwise be nobody's until its lease ends.
+        await self._idle.wait()
         for task_id in list(self._driving):
             self.attend(task_id)
         if self._driving:
@@ -151,6 +160,7 @@ class Runner:
         now = self._clock()
         with contextlib.suppress(Unavailable):
             await self._database.write(lambda connection: self._store.free(connection, self._owner, now))
+        self._released.set()
 
     async def _renew(self) -> None:
         while True:
@@ -185,7 +195,7 @@ class Runner:
         for task_id in waiting_for:
             del self._waiting_for[task_id]
         for task in claimed:
-            if task.id not in self._driving:
+            if task.id not in self._driving and not self._stopping:
                 driver = asyncio.create_task(self._drive(task), name=f"task {task.id}")
                 self._driving[task.id] = driver
                 self._attention[task.id] = asyncio.Event()
@@ -197,7 +207,8 @@ class Runner:
             with structlog.contextvars.bound_contextvars(task_id=task.id, request_id=task.request_id):
                 wait = await drive.to_the_end()
         except Interrupted:
-            return
+            # Ended, or another process's by now; a task that is still ours is looked at afresh.
+            self._letting_go[task.id] = self._clock()
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
@@ -413,9 +424,6 @@ class Drive:
         wait, lost_since, told = seat.provider.poll.first, None, task.progress
         look_at = runner._clock() + LOOK_SECONDS
         while True:
-            if runner._clock() >= self.task.deadline_at:
-                await self._stop_vendor(seat, task.vendor_id)
-                return await self._end(State.EXPIRED, "expired", "not finished before the task's deadline")
             outcome = "ok"
             try:
                 report = await seat.provider.check(task.vendor_id)
@@ -443,6 +451,10 @@ class Drive:
                 outcome = error.code
                 wait = max(wait, min(error.retry_after or 0, 60))
             VENDOR_CALLS.labels(seat.provider.name, "check", outcome).inc()
+            # After the question, not before it: what was done while nobody could ask is not thrown away.
+            if runner._clock() >= self.task.deadline_at:
+                await self._stop_vendor(seat, task.vendor_id)
+                return await self._end(State.EXPIRED, "expired", "not finished before the task's deadline")
             wanted = await runner._pause(task.id, wait)
             if wanted or runner._clock() >= look_at:
                 await self._still_ours(seat)

@@ -223,7 +223,7 @@ class TaskStore:
     def open_states(self, connection: Connection) -> dict[str, int]:
         """How many tasks are in each state that is not an end."""
         query = select(tasks.c.state, func.count()).where(tasks.c.finished_at.is_(None)).group_by(tasks.c.state)
-        return dict(connection.execute(query))
+        return dict(connection.execute(query).all())
 
     def forget(self, connection: Connection, before: float) -> int:
         """Delete tasks that ended before; what was paid stays in the ledger."""

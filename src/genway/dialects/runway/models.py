@@ -1,7 +1,7 @@
 """What each model takes, as data: the names of the page's dialect, then the official API route by route.
 
-Source: `runway.md` sections 3 and 4.1 to 4.2, which cite docs.dev.runwayml.com and the request types of the official SDK
-2.0 to 5.24. Models of other makers whose limits Runway passes through are listed by name and not limited here.
+Source: `vendors/runway.md`, sections 3 and 4.1 to 4.2, which cite docs.dev.runwayml.com and the request types of the
+official SDK 2.0 to 5.24. Models of other makers whose limits Runway passes through are listed by name, not limited here.
 """
 
 from __future__ import annotations

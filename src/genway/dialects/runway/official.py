@@ -144,7 +144,7 @@ class CharacterPerformance(Body, rename="camel"):
     seed: Seed | None = None
 
 
-@route.post(f"{PREFIX}/v1/image_to_video")
+@route.submit(f"{PREFIX}/v1/image_to_video")
 async def image_to_video(body: ImageToVideo, gateway: Gateway, asked: Asked) -> Answer:
     """Turn a picture into a video."""
     model, takes = models.named(models.IMAGE_TO_VIDEO, body.model)
@@ -166,7 +166,7 @@ async def image_to_video(body: ImageToVideo, gateway: Gateway, asked: Asked) -> 
     return await _submitted(operation, gateway, asked)
 
 
-@route.post(f"{PREFIX}/v1/text_to_video")
+@route.submit(f"{PREFIX}/v1/text_to_video")
 async def text_to_video(body: TextToVideo, gateway: Gateway, asked: Asked) -> Answer:
     """Turn text into a video."""
     model, takes = models.named(models.TEXT_TO_VIDEO, body.model)
@@ -177,7 +177,7 @@ async def text_to_video(body: TextToVideo, gateway: Gateway, asked: Asked) -> An
     return await _submitted(msgspec.structs.replace(operation, references=references), gateway, asked)
 
 
-@route.post(f"{PREFIX}/v1/video_to_video")
+@route.submit(f"{PREFIX}/v1/video_to_video")
 async def video_to_video(body: VideoToVideo, gateway: Gateway, asked: Asked) -> Answer:
     """Give a video another look."""
     model, takes = models.named(models.VIDEO_TO_VIDEO, body.model)
@@ -205,7 +205,7 @@ async def video_to_video(body: VideoToVideo, gateway: Gateway, asked: Asked) -> 
     return await _submitted(operation, gateway, asked)
 
 
-@route.post(f"{PREFIX}/v1/text_to_image")
+@route.submit(f"{PREFIX}/v1/text_to_image")
 async def text_to_image(body: TextToImage, gateway: Gateway, asked: Asked) -> Answer:
     """Turn text into pictures."""
     model, takes = models.named(models.TEXT_TO_IMAGE, body.model)
@@ -236,7 +236,7 @@ async def text_to_image(body: TextToImage, gateway: Gateway, asked: Asked) -> An
     return await _submitted(operation, gateway, asked)
 
 
-@route.post(f"{PREFIX}/v1/video_upscale")
+@route.submit(f"{PREFIX}/v1/video_upscale")
 async def video_upscale(body: VideoUpscale, gateway: Gateway, asked: Asked) -> Answer:
     """Make a video larger, or smoother."""
     model, factor = models.named(models.VIDEO_UPSCALE, body.model)
@@ -250,7 +250,7 @@ async def video_upscale(body: VideoUpscale, gateway: Gateway, asked: Asked) -> A
     return await _submitted(operation, gateway, asked)
 
 
-@route.post(f"{PREFIX}/v1/character_performance")
+@route.submit(f"{PREFIX}/v1/character_performance")
 async def character_performance(body: CharacterPerformance, gateway: Gateway, asked: Asked) -> Answer:
     """Transfer a performance to a character."""
     model, takes = models.named(models.CHARACTER_PERFORMANCE, body.model)

@@ -165,7 +165,7 @@ class Feed(Body):
     task_id: str = ""
 
 
-@route.post("/runway/pro/generate", "/runway/v1/pro/generate")
+@route.submit("/runway/pro/generate", "/runway/v1/pro/generate")
 async def generate(body: Generate, gateway: Gateway, asked: Asked, asking: Asking) -> Answer:
     """Turn a prompt, or a reference image, into a video."""
     model, takes = models.named(models.PAGE_VIDEO, body.model)
@@ -190,7 +190,7 @@ async def generate(body: Generate, gateway: Gateway, asked: Asked, asking: Askin
     return await _submitted(operation, body.callback_url, gateway, asked, asking)
 
 
-@route.post("/runway/pro/video2video", "/runway/v1/pro/video2video")
+@route.submit("/runway/pro/video2video", "/runway/v1/pro/video2video")
 async def video2video(body: Video2Video, gateway: Gateway, asked: Asked, asking: Asking) -> Answer:
     """Give a video another look."""
     model, takes = models.named(models.PAGE_RESTYLE, body.model)
@@ -210,7 +210,7 @@ async def video2video(body: Video2Video, gateway: Gateway, asked: Asked, asking:
     return await _submitted(operation, body.callback_url, gateway, asked, asking)
 
 
-@route.post("/runway/pro/act_one", "/runway/v1/pro/act_one")
+@route.submit("/runway/pro/act_one", "/runway/v1/pro/act_one")
 async def act_one(body: ActOne, gateway: Gateway, asked: Asked, asking: Asking) -> Answer:
     """Transfer a performance to a character."""
     size = Size(1280, 768)

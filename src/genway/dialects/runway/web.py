@@ -90,7 +90,7 @@ class NewTask(Body, rename="camel"):
     options: Options = msgspec.field(default_factory=Options)
 
 
-@route.post("/runway/tasks")
+@route.submit("/runway/tasks")
 async def create(body: NewTask, gateway: Gateway, asked: Asked) -> Answer:
     """Begin a task."""
     task_type = body.task_type.strip()

@@ -67,12 +67,12 @@ class Scene:
         raster = fit.cut(rgb, found if motion.layered else None, placement, reach, density=density, sharp=sharp)
         self._to_raster = raster.to_raster
         self._subject: Subject | None = None
-        backdrop = raster.rgb
         if raster.alpha is not None and float(raster.alpha.max()) > 0.5:
-            parts = layers.separate(raster.rgb, raster.alpha, exact)
-            backdrop = parts.background
-            self._subject = Subject(parts)
-        self._background = Background(backdrop)
+            parts = layers.separate(raster.inner, raster.alpha, exact)
+            self._subject = Subject(*raster.continued(parts.foreground, parts.alpha))
+            self._background = Background(raster.surrounded(parts.background))
+        else:
+            self._background = Background(raster.rgb)
 
     def draw(self, frame: Frame, moment: float) -> None:
         """Fill the frame with what the camera sees at a moment."""

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 
-from genway.providers.local.layers import Layers
 from genway.providers.local.motion import Matrix
 from genway.providers.local.picture import Pixels, Weights
 
@@ -68,28 +67,30 @@ class Background:
 
 
 class Subject:
-    """What stands before the background, cut to the part that is not transparent."""
+    """What stands before the background, cut to the part that is not transparent.
 
-    def __init__(self, layers: Layers) -> None:
-        rows = np.flatnonzero(layers.alpha.max(1) > INVISIBLE)
-        columns = np.flatnonzero(layers.alpha.max(0) > INVISIBLE)
-        height, width = layers.alpha.shape
+    rgb: height x width x 3, as large as the background. alpha: height x width, 0…1, not all 0.
+    """
+
+    def __init__(self, rgb: Pixels, alpha: Weights) -> None:
+        rows, columns = np.flatnonzero(alpha.max(1) > INVISIBLE), np.flatnonzero(alpha.max(0) > INVISIBLE)
+        height, width = alpha.shape
         self._top, self._bottom = _even(int(rows[0]) - 4, height), _even(int(rows[-1]) + 6, height)
         self._left, self._right = _even(int(columns[0]) - 4, width), _even(int(columns[-1]) + 6, width)
         inside = np.s_[self._top : self._bottom, self._left : self._right]
-        luma, blue, red = _planes(np.ascontiguousarray(layers.foreground[inside]))
-        alpha: Pixels = np.asarray(layers.alpha[inside] * 255 + 0.5, np.uint8)
-        half = (alpha.shape[1] // 2, alpha.shape[0] // 2)
-        colour_alpha = cv2.resize(alpha, half, interpolation=cv2.INTER_AREA)
+        luma, blue, red = _planes(np.ascontiguousarray(rgb[inside]))
+        cover: Pixels = np.asarray(alpha[inside] * 255 + 0.5, np.uint8)
+        half = (cover.shape[1] // 2, cover.shape[0] // 2)
+        colour_cover = cv2.resize(cover, half, interpolation=cv2.INTER_AREA)
         # Multiplied once here, so that warping mixes no colour from beyond the edge into it.
         self._alpha, self._colour_alpha, self._luma, self._blue, self._red = (
             _with_margin(plane, cv2.BORDER_CONSTANT)
             for plane in (
-                alpha,
-                colour_alpha,
-                cv2.multiply(luma, alpha, scale=1 / 255),
-                cv2.multiply(blue, colour_alpha, scale=1 / 255),
-                cv2.multiply(red, colour_alpha, scale=1 / 255),
+                cover,
+                colour_cover,
+                cv2.multiply(luma, cover, scale=1 / 255),
+                cv2.multiply(blue, colour_cover, scale=1 / 255),
+                cv2.multiply(red, colour_cover, scale=1 / 255),
             )
         )
 

@@ -20,7 +20,8 @@ LEAST_COVER = 0.62
 LARGEST_ZOOM = 1.4
 HEADROOM = 0.06
 MARGIN = 0.04
-BACKDROP = 0.22
+UPPER = 0.3
+NARROW = 0.06
 
 
 class Placement(NamedTuple):
@@ -51,15 +52,36 @@ class Placement(NamedTuple):
 
 @dataclass(frozen=True)
 class Raster:
-    """The part of the picture that will be seen, at working size, with its surroundings made up.
+    """The part of the picture that will be seen, at working size.
 
-    rgb: height x width x 3. alpha: height x width or None. to_raster: rest frame → raster, 3x3, in pixels whose
-    centres lie at .5.
+    inner: height x width x 3. alpha: height x width, or None. pads: how much is to be made up above, below, left and right.
+    to_raster: rest frame → raster with its surroundings, 3x3, in points; a pixel's centre lies at .5.
+    sharp: pixels beside the picture that still belong to the subject where it touches the border.
     """
 
-    rgb: Pixels
+    inner: Pixels
     alpha: Weights | None
+    pads: tuple[int, int, int, int]
     to_raster: NDArray[np.float64]
+    sharp: float
+
+    @property
+    def rgb(self) -> Pixels:
+        """The picture with its surroundings."""
+        return self.surrounded(self.inner)
+
+    def surrounded(self, inner: Pixels) -> Pixels:
+        """A picture of the inner part's size with its surroundings made up; both sides are even."""
+        return _even(_surrounded(inner, self.pads) if any(self.pads) else inner)
+
+    def continued(self, inner: Pixels, alpha: Weights) -> tuple[Pixels, Weights]:
+        """The subject, where it touches the border, going on beyond it for a little."""
+        if not any(self.pads):
+            return _even(inner), _even(alpha)
+        alpha = cv2.copyMakeBorder(alpha, *self.pads, cv2.BORDER_REPLICATE)
+        fade = max(8.0, 0.06 * max(inner.shape[:2]))
+        alpha *= np.clip(1 - (_distance(alpha.shape, self.pads) - self.sharp) / fade, 0, 1)
+        return _even(cv2.copyMakeBorder(inner, *self.pads, cv2.BORDER_REFLECT)), _even(alpha)
 
 
 def lost(picture: tuple[int, int], frame: tuple[int, int]) -> float:
@@ -101,7 +123,8 @@ def place(picture: tuple[int, int], frame: tuple[int, int], reach: Box, subject:
 
 def _along(length: float, window: float, reach: tuple[float, float], subject: tuple[float, float], vertical: bool) -> float:
     """Where the window begins on one axis: near the middle, showing the subject, inside the picture; the last wins."""
-    start = (length - window) / 2
+    # Where nothing is known of a subject, what matters is more often in the upper part.
+    start = (length - window) * (UPPER if vertical else 0.5)
     low, high = subject
     if high > low:
         margin = MARGIN * window
@@ -120,7 +143,7 @@ def cut(
     reach: Box,
     *,
     density: float,
-    sharp: float,
+    sharp: float = 0.0,
 ) -> Raster:
     """Take what the motion sees, `density` raster pixels a frame pixel; what lies outside the picture is made up.
 
@@ -137,7 +160,6 @@ def cut(
     left, right = _outside(x0 - seen.left, factor_x), _outside(seen.right - x1, factor_x)
     top, bottom = _outside(y0 - seen.top, factor_y), _outside(seen.bottom - y1, factor_y)
     inner = resized(rgb[y0:y1, x0:x1], inner_width, inner_height)
-    pads = (top, bottom, left, right)
     to_raster = np.array(
         [
             [factor_x / placement.scale, 0, (placement.left - x0) * factor_x + left],
@@ -161,16 +183,12 @@ def cut(
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )
-    # Colour is kept at half the resolution, so both sides of the raster have to be even.
-    even = np.s_[: (inner_height + top + bottom) // 2 * 2, : (inner_width + left + right) // 2 * 2]
-    if not any(pads):
-        return Raster(np.ascontiguousarray(inner[even]), None if mask is None else mask[even], to_raster)
-    if mask is not None:
-        mask = cv2.copyMakeBorder(mask, *pads, cv2.BORDER_REPLICATE)
-        away = _distance(mask.shape[:2], pads)
-        fade = max(8.0, 0.06 * max(inner.shape[:2]))
-        mask *= np.clip(1 - (away - sharp * density) / fade, 0, 1)
-    return Raster(np.ascontiguousarray(_surrounded(inner, pads)[even]), None if mask is None else mask[even], to_raster)
+    return Raster(inner, mask, (top, bottom, left, right), to_raster, sharp * density)
+
+
+def _even(array: Pixels) -> Pixels:
+    """Without the last row or column if there is an odd number: colour is kept at half the resolution."""
+    return np.ascontiguousarray(array[: array.shape[0] // 2 * 2, : array.shape[1] // 2 * 2])
 
 
 def _inside(low: float, high: float, length: int) -> tuple[int, int]:
@@ -207,12 +225,13 @@ def _surrounded(rgb: Pixels, pads: tuple[int, int, int, int]) -> Pixels:
     # A small copy is blurred: the result is the same and takes a hundredth of the time.
     factor = min(1.0, 160 / max(height, width))
     small = cv2.resize(mirrored, (max(8, round(width * factor)), max(8, round(height * factor))), interpolation=cv2.INTER_AREA)
-    soft = resized(cv2.GaussianBlur(small, (0, 0), 2.2), width, height)
-    softer = resized(cv2.GaussianBlur(small, (0, 0), 9.0), width, height)
-    away = _distance((height, width), pads)
-    span = BACKDROP * max(rgb.shape[:2]) / 2
-    near = _smooth((away - span * 0.25) / (span * 0.55))[..., None]
-    far = _smooth((away - span * 0.5) / span)[..., None]
+    soft = resized(cv2.GaussianBlur(small, (0, 0), 2.6), width, height)
+    softer = resized(cv2.GaussianBlur(small, (0, 0), 11.0), width, height)
+    away = _distance((height, width), pads) / max(rgb.shape[:2])
+    # A narrow strip stays as sharp as the picture and is taken for it; a wide one would be seen to repeat it.
+    sharp = 0.03 if max(pads) < NARROW * max(rgb.shape[:2]) else 0.0
+    near = _smooth((away - sharp) / 0.035)[..., None]
+    far = _smooth((away - sharp - 0.01) / 0.12)[..., None]
     mixed = mirrored * (1 - near) + soft * near
     mixed = mixed * (1 - far) + softer * far
     return np.asarray(mixed + 0.5, np.uint8)

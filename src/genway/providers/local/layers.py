@@ -30,6 +30,7 @@ def separate(rgb: Pixels, mask: Weights, exact: bool = False) -> Layers:
     """
     alpha = mask if exact else _refined(rgb, mask)
     background = _background(rgb, np.maximum(alpha, mask), alpha)
+    alpha = _explaining(rgb, background, alpha)
     return Layers(background, _foreground(rgb, background, alpha), alpha)
 
 
@@ -53,6 +54,17 @@ def _refined(rgb: Pixels, mask: Weights) -> Weights:
     )
     fine = slope * (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255) + offset
     return np.asarray(np.clip((fine - 0.18) / 0.7, 0, 1), np.float32)
+
+
+def _explaining(rgb: Pixels, background: Pixels, alpha: Weights) -> Weights:
+    """Alpha raised to where some colour of the subject, mixed with the filled background, gives the picture's."""
+    picture, behind = rgb.astype(np.float32), background.astype(np.float32)
+    darker = 1 - picture / np.maximum(behind, 1)
+    brighter = (picture - behind) / np.maximum(255 - behind, 1)
+    needed = np.maximum(darker, brighter).max(2)
+    # Where there is only a breath of the subject, a difference is more likely one of the filling.
+    sure = np.clip((alpha - 0.08) / 0.12, 0, 1)
+    return np.asarray(np.maximum(alpha, np.clip(needed, 0, 1) * sure), np.float32)
 
 
 def _foreground(rgb: Pixels, background: Pixels, alpha: Weights) -> Pixels:

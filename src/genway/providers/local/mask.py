@@ -119,18 +119,23 @@ def _saliency(unlike: Weights) -> Weights:
 
 
 def trust(found: Weights) -> float:
-    """How sure a mask is of its outline, 0…1: the less of it is neither subject nor background, the surer."""
+    """How well a picture can be cut along a mask, 0…1: the less of it is neither subject nor background, the better.
+
+    Not at all where the subject fills nearly everything: there is nothing to put behind it.
+    """
     solid = (found > 0.5).astype(np.uint8)
+    if solid.mean() > LARGEST:
+        return 0.0
     outline = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8))
     vague = (found > 0.15) & (found < 0.85) & (outline == 0)
     return float(np.clip(1 - TRUST_LOST * vague.sum() / max(1, int(solid.sum())), 0, 1))
 
 
 def _clear(found: Weights) -> Weights | None:
-    """The mask without stray specks, or None if it is too small, too large or too vague to cut along."""
+    """The mask without stray specks, or None if it is too small or too vague to tell where the subject is."""
     solid = (found > 0.5).astype(np.uint8)
     area = float(solid.mean())
-    if not SMALLEST <= area <= LARGEST:
+    if area < SMALLEST:
         return None
     vague = float(((found > 0.2) & (found < 0.8)).mean())
     if vague > area * 0.8:

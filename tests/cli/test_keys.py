@@ -1,0 +1,87 @@
+"""`genway key`."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import select
+
+from cli_stage import Genway
+from genway.access import store as access
+from genway.cli.place import Opened
+from genway.db.tables import keys
+from genway.errors import Unauthenticated
+
+
+def test_a_newcomer_gets_a_key_that_works_without_an_account(genway: Genway, opened: Opened) -> None:
+    secret = genway("key", "create").out.splitlines()[0]
+    caller = opened.read(lambda c: access.authenticate(c, opened.vault.hash(secret), time.time()))
+    assert (caller.mode, caller.admin) == ("live", False)
+    account = opened.read(lambda c: access.get_account(c, "default"))
+    assert account.credit_limit is None
+
+
+def test_the_second_key_belongs_to_the_same_default_account(genway: Genway) -> None:
+    genway("key", "create")
+    genway("key", "create", "--test")
+    assert [(key["account"], key["mode"]) for key in genway("key", "list", "--json").json] == [
+        ("default", "live"),
+        ("default", "test"),
+    ]
+
+
+def test_where_there_are_accounts_nobody_else_pays_unasked(genway: Genway) -> None:
+    genway("account", "create", "ada")
+    said = genway("key", "create")
+    assert (said.code, said.err) == (1, "genway: --account: say who pays: one of ada\n")
+
+
+def test_a_key_has_the_limits_it_was_given(genway: Genway) -> None:
+    genway("account", "create", "ada")
+    limits = ("--budget", "5", "--rpm", "60", "--concurrent", "3", "--expires", "30d")
+    made = genway("key", "create", "--account", "ada", "--name", "shop", "--admin", *limits, "--json").json
+    listed = genway("key", "list", "--json").json[0]
+    assert listed["budget"] == "5.00"
+    assert (listed["requests_per_minute"], listed["concurrent_tasks"], listed["admin"]) == (60, 3, True)
+    assert made["key"].startswith("gw_live_")
+    assert made["expires_at"] > made["created_at"]
+    assert listed["state"] == "valid"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [("--expires", "soon", "like 30d, got 'soon'"), ("--budget", "lots", "an amount like 12.50, got 'lots'")],
+)
+def test_a_value_that_cannot_be_read_is_explained(genway: Genway, option: str, value: str, complaint: str) -> None:
+    said = genway("key", "create", option, value)
+    assert said.code == 2
+    assert complaint in said.err
+    assert "See `genway key create --help`." in said.err
+
+
+def test_a_negative_limit_is_refused(genway: Genway) -> None:
+    assert genway("key", "create", "--rpm", "-1").err == "genway: --rpm: 0 or more\n"
+
+
+def test_a_secret_is_shown_once_and_stored_nowhere(genway: Genway, opened: Opened) -> None:
+    secret = genway("key", "create", "--json").json["key"]
+    assert secret not in genway("key", "list").out + genway("key", "list", "--json").out
+    (row,) = opened.read(lambda c: c.execute(select(keys)).all())
+    assert secret not in map(str, row)
+    for path in opened.config.data_dir.rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes()
+
+
+def test_a_revoked_key_is_refused_and_stays_in_the_list(genway: Genway, opened: Opened) -> None:
+    secret = genway("key", "create", "--name", "shop", "--json").json["key"]
+    assert "refused from now on" in genway("key", "revoke", "shop").out
+    assert genway("key", "list", "--json").json[0]["state"] == "revoked"
+    with pytest.raises(Unauthenticated, match="revoked"):
+        opened.read(lambda c: access.authenticate(c, opened.vault.hash(secret), time.time()))
+
+
+def test_a_name_that_two_keys_share_is_not_enough_to_revoke_one(genway: Genway) -> None:
+    genway("key", "create", "--name", "shop")
+    genway("key", "create", "--name", "shop")
+    assert genway("key", "revoke", "shop").err == "genway: 2 keys are named shop; use the id\n"
