@@ -165,10 +165,9 @@ class Application:
         for job in self._background:
             job.add_done_callback(_report)
 
-    async def stop(self) -> None:
-        """Finish what is quickly finished, and hand over the rest to whoever starts next."""
-        await self.runner.stop(self.config.server.drain_seconds)
-        await self.deliverer.stop()
+    async def stop(self, within: float) -> None:
+        """Finish what is finished in so many seconds, and hand over the rest to whoever starts next."""
+        await asyncio.gather(self.runner.stop(within), self.deliverer.stop(within))
         for job in self._background:
             job.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -222,7 +221,7 @@ class Application:
 
     def _failed(self, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         """Whatever no handler has answered, in the shape of the dialect whose path was asked for."""
-        asking = dialects.Asking(request.scope["path"], time.perf_counter(), self.edge.request_id(request.scope))
+        asking = dialects.Asking(request.scope["path"], time.perf_counter(), self.edge.request_id(request.scope), request)
         problem: GenwayError
         if isinstance(error, GenwayError):
             problem = error

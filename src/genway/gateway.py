@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ __all__ = ["AccountView", "Gateway", "Quote", "QuoteLine"]
 
 KEY_FRESH_SECONDS = 1.0
 PRICES_FRESH_SECONDS = 1.0
+TASK_ID = re.compile(r"[0-9a-f-]{1,64}")
 MOST_KEYS_REMEMBERED = 10_000
 LOCAL_WARNING = (
     "no channel is configured for this, so the built-in provider did the work: it moves the picture, it is not a vendor's model"
@@ -377,7 +379,11 @@ class Gateway:
         return task
 
     async def _own(self, caller: Caller, task_id: str) -> Task:
-        task = await self._database.read(lambda connection: self._store.get(connection, task_id, account_id=caller.account_id))
+        task = None
+        if TASK_ID.fullmatch(task_id):
+            task = await self._database.read(
+                lambda connection: self._store.get(connection, task_id, account_id=caller.account_id)
+            )
         if task is None or task.mode != caller.mode:
             raise TaskNotFound(f"there is no task {task_id[:64]}")
         return task

@@ -6,25 +6,24 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
+# What counts (Prometheus) must not be imported here: it looks at the environment once, and `_serve_many` sets that.
 from genway import logs
-from genway.access import store as access
-from genway.callbacks import outbox
 from genway.config import Config, ConfigError
 from genway.db import Database
 from genway.db.migrate import migrate
+from genway.db.tables import tasks
 from genway.errors import Conflict, NotFound
-from genway.tasks.store import TaskStore
 from genway.vault import open_vault
 
 log = structlog.get_logger(__name__)
@@ -74,15 +73,35 @@ def prepare(config: Config) -> None:
 
 
 def _prepare(connection: Connection, config: Config) -> None:
+    from genway.callbacks import outbox  # noqa: PLC0415
+
     now = time.time()
     if not config.database.url:
-        TaskStore(config.callbacks, lambda dialect, state: False).free(connection, None, now)
+        _free(connection, config, None, now)
         outbox.release_all(connection)
+    _sweep(connection, config.data_dir)
     if config.security.bootstrap_key:
         _bootstrap(connection, config, now)
 
 
+def _free(connection: Connection, config: Config, owner: str | None, now: float) -> None:
+    from genway.tasks.store import TaskStore  # noqa: PLC0415
+
+    TaskStore(config.callbacks, lambda dialect, state: False).free(connection, owner, now)
+
+
+def _sweep(connection: Connection, folder: Path) -> None:
+    """Remove what killed processes were rendering. What is rendered and not yet stored stays."""
+    stored = select(tasks.c.vendor_files).where(tasks.c.finished_at.is_(None), tasks.c.vendor_files.is_not(None))
+    needed = " ".join(connection.execute(stored).scalars())
+    for left in folder.glob("work/*"):
+        if left.name not in needed:
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _bootstrap(connection: Connection, config: Config, now: float) -> None:
+    from genway.access import store as access  # noqa: PLC0415
+
     vault = open_vault(config)
     try:
         account = access.get_account(connection, BOOTSTRAP)
@@ -104,21 +123,28 @@ def _bootstrap(connection: Connection, config: Config, now: float) -> None:
         )
 
 
-def free_port(host: str) -> int:
-    """A port nobody listens on."""
+def free_port(host: str, port: int = 0) -> int:
+    """A port nobody listens on: `port` itself, or any for 0. Raises ConfigError where it cannot be had."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(f"{host}:{port} cannot be listened on: {error.strerror}; use --port or --host") from error
         return int(probe.getsockname()[1])
 
 
 def _serve_one(config: Config, started: Callable[[int], None]) -> None:
     with locked(config):
         prepare(config)
-        run(config, config.server.port or free_port(config.server.host), started)
+        run(config, free_port(config.server.host, config.server.port), started)
 
 
-def run(config: Config, port: int, started: Callable[[int], None], **arguments: object) -> None:
-    """Serve in this process, on an event loop of its own. `started` is told the port once requests are taken."""
+def run(config: Config, port: int, started: Callable[[int], None], *, owner: str = "", **arguments: object) -> None:
+    """Serve in this process, on an event loop of its own. `started` is told the port once requests are taken.
+
+    owner: this process's name in leases, which no other has or had.
+    """
     try:
         import uvloop  # noqa: PLC0415 - not on every system
 
@@ -126,17 +152,20 @@ def run(config: Config, port: int, started: Callable[[int], None], **arguments: 
     except ImportError:
         runner = asyncio.Runner()
     with runner:
-        runner.run(_run(config, port, started, **arguments))
+        runner.run(_run(config, port, started, owner or _new_owner(), **arguments))
 
 
-async def _run(config: Config, port: int, started: Callable[[int], None], **arguments: object) -> None:
+def _new_owner() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{time.time_ns():x}"
+
+
+async def _run(config: Config, port: int, started: Callable[[int], None], owner: str, **arguments: object) -> None:
     from granian.constants import Interfaces  # noqa: PLC0415 - only a serving process needs these
     from granian.http import HTTP1Settings  # noqa: PLC0415
     from granian.server.embed import Server  # noqa: PLC0415
 
     from genway.app import Application  # noqa: PLC0415
 
-    owner = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns():x}"
     application = Application(config, owner=owner, **arguments)  # type: ignore[arg-type]
     server = Server(
         application,
@@ -161,9 +190,10 @@ async def _run(config: Config, port: int, started: Callable[[int], None], **argu
     log.info("server.stopping")
     server.interrupt_signal = True
     server.main_loop_interrupt.set()
+    until = time.monotonic() + config.server.drain_seconds
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asyncio.shield(serving), config.server.drain_seconds)
-    await application.stop()
+    await application.stop(max(until - time.monotonic(), 0))
     log.info("server.stopped")
 
 
@@ -184,13 +214,15 @@ async def _listening(host: str, port: int, serving: asyncio.Future[None]) -> Non
 
 
 def _serve_many(config: Config) -> None:
-    """One process for each worker; one that dies is replaced."""
+    """One process for each worker; one that dies is replaced, and the others go on with its work at once."""
     with locked(config):
+        counts = config.data_dir / "metrics"
+        shutil.rmtree(counts, ignore_errors=True)
+        counts.mkdir()
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
         prepare(config)
-        port = config.server.port or free_port(config.server.host)
-        shared = Path(tempfile.mkdtemp(prefix="metrics-", dir=config.data_dir))
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared)
-        workers = {_fork(config, port) for _ in range(config.server.workers)}
+        port = free_port(config.server.host, config.server.port)
+        workers: dict[int, str] = {}
         stopping = False
 
         def stop(*_: object) -> None:
@@ -200,33 +232,62 @@ def _serve_many(config: Config) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGTERM)
 
+        def begin() -> None:
+            owner = f"{_new_owner()}:{len(workers)}"
+            workers[_fork(config, port, owner)] = owner
+            if stopping:
+                stop()
+
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
+        while len(workers) < config.server.workers and not stopping:
+            begin()
         while workers:
-            try:
-                gone, _ = os.wait()
-            except ChildProcessError:
-                break
-            workers.discard(gone)
-            if not stopping:
-                log.error("server.worker_died", pid=gone)
+            gone, status = os.wait()
+            owner = workers.pop(gone, "")
+            if owner and not stopping:
+                log.error("server.worker_died", pid=gone, exit_code=os.waitstatus_to_exitcode(status))
+                _release(config, owner)
                 time.sleep(RESTART_SECONDS)
-                workers.add(_fork(config, port))
+                if not stopping:
+                    begin()
 
 
-def _fork(config: Config, port: int) -> int:
+def _release(config: Config, owner: str) -> None:
+    """Let go of what a dead worker held; where that fails, its leases end in time."""
+    from genway.callbacks import outbox  # noqa: PLC0415
+
+    def write(connection: Connection) -> None:
+        _free(connection, config, owner, time.time())
+        outbox.release_owner(connection, owner)
+
+    try:
+        database = Database(config.database_url, readers=1)
+        try:
+            database.write_now(write)
+        finally:
+            database.close()
+    except Exception:
+        log.exception("server.not_released", owner=owner)
+
+
+def _fork(config: Config, port: int, owner: str) -> int:
     parent = os.getpid()
+    # A signal to the new process must not meet the handler that is its parent's.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     worker = os.fork()
     if worker:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return worker
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: end when the parent does
     code = 1
     try:
         if os.getppid() == parent:
-            run(config, port, lambda _: None)
+            run(config, port, lambda _: None, owner=owner)
             code = 0
     except BaseException:
         log.exception("server.worker_failed")

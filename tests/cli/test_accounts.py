@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from standardwebhooks import Webhook
+
 from cli_stage import Genway, accepted
 from genway.cli.place import Opened
 
@@ -55,3 +57,11 @@ def test_all_accounts_are_listed_with_what_is_held_for_running_tasks(genway: Gen
 def test_an_empty_folder_says_what_to_do(genway: Genway) -> None:
     assert "genway account create NAME" in genway("account", "show").out
     assert genway("account", "show", "--json").json == []
+
+
+def test_the_secret_of_an_accounts_callbacks_is_one_that_their_library_takes(genway: Genway) -> None:
+    genway("account", "create", "ada")
+    secret = genway("account", "callback-secret", "ada").out.strip()
+    assert secret.startswith("whsec_")
+    Webhook(secret)
+    assert secret not in genway("account", "show", "ada", "--json").out

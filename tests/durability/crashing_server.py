@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +26,6 @@ from genway import config, logs, server
 from genway.providers.base import Poll
 from genway.providers.runway_compat import RunwayCompat
 from genway.providers.runwayml import Runwayml
-from genway.tasks.runner import Checkpoint
 
 START_SECONDS = 60.0
 # The vendors' own pace, 5 s and more between two polls, would leave these tests waiting.
@@ -48,7 +47,9 @@ def main() -> None:
     run(os.environ, Kill(options.kill, options.times) if options.kill else None)
 
 
-def run(variables: Mapping[str, str], kill: Kill | None, started: Connection | None = None, epitaph: Path | None = None) -> None:
+def run(
+    variables: Mapping[str, str], kill: Kill | None, started: Connection | None = None, epitaph: Path | None = None
+) -> None:
     """Serve until a signal or the chosen step. epitaph: a file that is written in the last moment."""
     own = {name: value for name, value in variables.items() if name.startswith(config.PREFIX)}
     settings = config.load(environ=own)
@@ -68,7 +69,7 @@ def run(variables: Mapping[str, str], kill: Kill | None, started: Connection | N
         )
 
 
-def _ending(kill: Kill, epitaph: Path | None) -> Checkpoint:
+def _ending(kill: Kill, epitaph: Path | None) -> Callable[[str, str], None]:
     numbers = itertools.count(1)
     last = threading.Lock()
 
@@ -85,8 +86,11 @@ def _ending(kill: Kill, epitaph: Path | None) -> Checkpoint:
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
-    ["genway.app", "genway.server", "genway.dialects.runway", "genway.providers.local", "genway.providers.runwayml"]
-    + ["genway.providers.runway_compat", "granian.server.embed", "uvloop", "litestar.plugins.attrs", "litestar.plugins.pydantic"]
+    [
+        *("genway.app", "genway.server", "genway.dialects.runway"),
+        *("genway.providers.local", "genway.providers.runwayml", "genway.providers.runway_compat"),
+        *("granian.server.embed", "uvloop", "litestar.plugins.attrs", "litestar.plugins.pydantic"),
+    ]
 )
 
 

@@ -1,4 +1,4 @@
-"""What the tests of durability play with: a site that outlives its processes, a vendor beside it, and a receiver of callbacks."""
+"""What the tests of durability play with: a site that outlives its processes, a vendor, and a receiver of callbacks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import psutil
 import requests
 from sqlalchemy import Connection, Row, select
 from standardwebhooks import Webhook
@@ -181,6 +182,7 @@ class Site:
         self.receiver = receiver
         self.funds = funds
         self.processes: list[Process] = []
+        self.parents: list[subprocess.Popen[bytes]] = []
         # Bound and never listening, this keeps the port for the servers, which share it, and gets no connections.
         self._port = socket.socket()
         self._port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -230,6 +232,22 @@ class Site:
         process = self.start(kill, **settings)
         assert process.started(), (self.folder / f"server-{len(self.processes) - 1}.log").read_text()
         return process
+
+    def start_workers(self, workers: int, **settings: Any) -> subprocess.Popen[bytes]:
+        """A server of several processes, which takes requests when this returns."""
+        variables = {f"GENWAY_{name.upper()}": str(value) for name, value in settings.items()}
+        variables = self.variables | variables | {"GENWAY_SERVER_WORKERS": str(workers)}
+        with (self.folder / f"workers-{len(self.parents)}.log").open("ab") as log:
+            parent = subprocess.Popen(
+                [sys.executable, "-m", "durability.crashing_server"],
+                env=os.environ | variables | {"PYTHONPATH": str(TESTS)},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.parents.append(parent)
+        until(lambda: len(psutil.Process(parent.pid).children()) == workers and self.ready(), "the workers are ready")
+        return parent
 
     def ready(self) -> bool:
         """Whether somebody is there who can take work."""
@@ -358,4 +376,7 @@ class Site:
     def close(self) -> None:
         for process in self.processes:
             process.kill()
+        for parent in self.parents:
+            parent.kill()
+            parent.wait()
         self._port.close()

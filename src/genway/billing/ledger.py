@@ -40,6 +40,18 @@ class Transfer(msgspec.Struct, frozen=True):
     created_at: float
 
 
+class NewTransfer(msgspec.Struct, frozen=True):
+    """A movement that is about to be recorded."""
+
+    kind: Kind
+    account_id: str
+    mode: str
+    task_id: str | None
+    amount: int
+    memo: str
+    created_at: float
+
+
 def book(mode: str, account_id: str, name: Literal["available", "held"]) -> str:
     """The name of an account's book."""
     return f"{mode}:{account_id}:{name}"
@@ -76,14 +88,8 @@ def top_up(connection: Connection, account_id: str, mode: str, amount: int, memo
         raise InvalidRequest("an amount other than 0", field="amount")
     _transfer(
         connection,
-        kind="topup",
-        account_id=account_id,
-        mode=mode,
-        task_id=None,
-        amount=amount,
-        memo=memo,
-        now=now,
-        moves={f"{mode}:outside": -amount, book(mode, account_id, "available"): amount},
+        NewTransfer("topup", account_id, mode, None, amount, memo, now),
+        {f"{mode}:outside": -amount, book(mode, account_id, "available"): amount},
     )
 
 
@@ -106,14 +112,8 @@ def hold(connection: Connection, account_id: str, mode: str, task_id: str, amoun
     _move(connection, book(mode, account_id, "held"), amount)
     _record(
         connection,
-        kind="hold",
-        account_id=account_id,
-        mode=mode,
-        task_id=task_id,
-        amount=amount,
-        memo=memo,
-        now=now,
-        moves={available: -amount, book(mode, account_id, "held"): amount},
+        NewTransfer("hold", account_id, mode, task_id, amount, memo, now),
+        {available: -amount, book(mode, account_id, "held"): amount},
     )
 
 
@@ -128,14 +128,8 @@ def settle(connection: Connection, task_id: str, amount: int, now: float, memo: 
         raise Conflict(f"of {held.amount} held for task {task_id}, {amount} cannot be charged")
     _transfer(
         connection,
-        kind="settle",
-        account_id=held.account_id,
-        mode=held.mode,
-        task_id=task_id,
-        amount=amount,
-        memo=memo,
-        now=now,
-        moves={
+        NewTransfer("settle", held.account_id, held.mode, task_id, amount, memo, now),
+        {
             book(held.mode, held.account_id, "held"): -held.amount,
             f"{held.mode}:revenue": amount,
             book(held.mode, held.account_id, "available"): held.amount - amount,
@@ -150,14 +144,8 @@ def release(connection: Connection, task_id: str, now: float, memo: str = "") ->
         return 0
     _transfer(
         connection,
-        kind="release",
-        account_id=held.account_id,
-        mode=held.mode,
-        task_id=task_id,
-        amount=held.amount,
-        memo=memo,
-        now=now,
-        moves={
+        NewTransfer("release", held.account_id, held.mode, task_id, held.amount, memo, now),
+        {
             book(held.mode, held.account_id, "held"): -held.amount,
             book(held.mode, held.account_id, "available"): held.amount,
         },
@@ -227,59 +215,16 @@ def _move(connection: Connection, name: str, change: int) -> None:
         raise Conflict(f"there is no book {name}")
 
 
-def _transfer(
-    connection: Connection,
-    *,
-    kind: Kind,
-    account_id: str,
-    mode: str,
-    task_id: str | None,
-    amount: int,
-    memo: str,
-    now: float,
-    moves: dict[str, int],
-) -> None:
+def _transfer(connection: Connection, transfer: NewTransfer, moves: dict[str, int]) -> None:
     for name, change in moves.items():
         if change:
             _move(connection, name, change)
-    _record(
-        connection,
-        kind=kind,
-        account_id=account_id,
-        mode=mode,
-        task_id=task_id,
-        amount=amount,
-        memo=memo,
-        now=now,
-        moves=moves,
-    )
+    _record(connection, transfer, moves)
 
 
-def _record(
-    connection: Connection,
-    *,
-    kind: Kind,
-    account_id: str,
-    mode: str,
-    task_id: str | None,
-    amount: int,
-    memo: str,
-    now: float,
-    moves: dict[str, int],
-) -> None:
-    number = connection.execute(
-        _insert_transfer,
-        {
-            "account_id": account_id,
-            "mode": mode,
-            "kind": kind,
-            "phase": PHASE[kind],
-            "task_id": task_id,
-            "amount": amount,
-            "memo": memo,
-            "created_at": now,
-        },
-    ).scalar_one()
+def _record(connection: Connection, transfer: NewTransfer, moves: dict[str, int]) -> None:
+    values = msgspec.structs.asdict(transfer) | {"phase": PHASE[transfer.kind]}
+    number = connection.execute(_insert_transfer, values).scalar_one()
     connection.execute(
         _insert_entry,
         [{"transfer_id": number, "book": name, "amount": change} for name, change in moves.items() if change],

@@ -149,6 +149,25 @@ def show(
     return print_table(accounts, columns | {"currency": "currency", "created_at": "created"})
 
 
+@app.command
+def callback_secret(name: Annotated[str, Parameter(help="The account's name or id.")], /, *, place: Place = HERE) -> None:
+    """Print the secret that an account's callbacks are signed with, to be handed to those who receive them.
+
+    ```sh
+    genway account callback-secret ada
+    ```
+    """
+    from genway.access import store as access  # noqa: PLC0415
+
+    with place.open() as opened:
+        account = opened.read(lambda connection: access.get_account(connection, name))
+        vault = opened.vault
+        secret = opened.read(lambda connection: access.callback_secret(connection, vault, account.id))
+    if place.json:
+        return print_json({"account": account.name, "callback_secret": secret})
+    return say(secret)
+
+
 def view(account: Account) -> dict[str, Any]:
     """An account as it is printed. credit_limit: `unlimited`, or an amount."""
     return {

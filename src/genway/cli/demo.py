@@ -115,7 +115,7 @@ def demo(
     json_
         Print JSON, for scripts.
     """
-    body = _body(image, prompt, seconds, ratio, motion, model)
+    body = request(image, prompt, seconds, ratio, motion, model)
     data.mkdir(parents=True, exist_ok=True)
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     key = _key(data)
@@ -138,7 +138,10 @@ def sample() -> Path:
     return Path(str(files("genway.cli").joinpath("sample.jpg")))
 
 
-def _body(image: str, prompt: str | None, seconds: int | None, ratio: str, motion: str, model: str) -> dict[str, Any]:
+def request(
+    image: str = "", prompt: str | None = None, seconds: int | None = None, ratio: str = "", motion: str = "", model: str = ""
+) -> dict[str, Any]:
+    """The page's example with what was asked for in its place. Raises InvalidRequest, and OSError for the picture."""
     body: dict[str, Any] = json.loads(json.dumps(REQUEST))
     body["image"] = (
         image if image.startswith(("http://", "https://", "data:")) else _data_uri(Path(image) if image else sample())

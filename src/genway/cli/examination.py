@@ -240,7 +240,7 @@ def _serving(config: Config) -> bool:
 
 async def _callbacks(database: Database) -> Findings:
     query = select(callbacks.c.state, func.count()).group_by(callbacks.c.state)
-    counts: dict[str, int] = dict(await database.read(lambda connection: connection.execute(query).tuples().all()))
+    counts = {row.state: row[1] for row in await database.read(lambda connection: connection.execute(query).all())}
     message = f"{counts.get('delivered', 0)} delivered, {counts.get('waiting', 0)} waiting, {counts.get('dead', 0)} given up"
     advice = "`genway callback list --state dead` says why; `genway callback replay --dead` sends them again."
     yield Finding("callbacks", "warning" if counts.get("dead") else "ok", message, advice)

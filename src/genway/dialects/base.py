@@ -26,7 +26,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from genway.access.model import Asked
+from genway.access.model import Asked, Caller
 from genway.dialects.body import read
 from genway.errors import GenwayError, InvalidRequest, Unauthenticated
 from genway.gateway import Gateway, Quote
@@ -156,8 +156,10 @@ def _handler(dialect: Dialect, route: Route) -> HTTPRouteHandler:
     async def endpoint(request: Request[Any, Any, Any]) -> Response[bytes]:
         asking = Asking(request.scope["path"], time.perf_counter(), str(request.scope["state"].get("request_id", "")), request)
         try:
-            raw = await request.body() if route.method in {"POST", "PUT", "PATCH"} and "body" in wants(route) else b""
-            answer = await call(route, request, raw, asking, lambda: _asked(request, dialect, raw))
+            # Who asks is looked at before what is asked: a stranger's body is not even read.
+            caller = await _caller(request, dialect) if "asked" in wants(route) else None
+            raw = await request.body() if "body" in wants(route) else b""
+            answer = await call(route, request, raw, asking, _asked(request, caller, raw) if caller else None)
         except Quoted as quoted:
             answer = dialect.render_quote(quoted.quote, asking)
         except GenwayError as error:
@@ -178,24 +180,14 @@ def wants(route: Route) -> Mapping[str, Any]:
     return {name: hints.get(name, str) for name in inspect.signature(route.handler).parameters}
 
 
-async def call(
-    route: Route,
-    request: Request[Any, Any, Any],
-    raw: bytes,
-    asking: Asking,
-    authenticate: Callable[[], Awaitable[Asked]],
-) -> Answer:
-    """Run a route's handler with what its parameters ask for. Raises what the handler raises.
-
-    Who asks is looked at before what is asked: a stranger does not learn what is wrong with a body.
-    """
-    wanted = wants(route)
-    given: dict[str, Any] = {"asked": await authenticate()} if "asked" in wanted else {}
-    for name, type_ in wanted.items():
+async def call(route: Route, request: Request[Any, Any, Any], raw: bytes, asking: Asking, asked: Asked | None) -> Answer:
+    """Run a route's handler with what its parameters ask for. Raises what the handler raises."""
+    given: dict[str, Any] = {}
+    for name, type_ in wants(route).items():
         if name == "gateway":
             given[name] = request.app.state.gateway
         elif name == "asked":
-            continue
+            given[name] = asked
         elif name == "request":
             given[name] = request
         elif name == "asking":
@@ -246,12 +238,16 @@ def credentials(request: Request[Any, Any, Any], dialect: Dialect) -> str:
     return next((request.headers[name] for name in dialect.key_headers if name in request.headers), "")
 
 
-async def _asked(request: Request[Any, Any, Any], dialect: Dialect, raw: bytes) -> Asked:
-    gateway: Gateway = request.app.state.gateway
+async def _caller(request: Request[Any, Any, Any], dialect: Dialect) -> Caller:
     secret = credentials(request, dialect)
     if not secret:
         raise Unauthenticated("send your key in the header Authorization: Bearer <key>")
-    caller = await gateway.authenticate(secret)
+    gateway: Gateway = request.app.state.gateway
+    return await gateway.authenticate(secret)
+
+
+def _asked(request: Request[Any, Any, Any], caller: Caller, raw: bytes) -> Asked:
+    gateway: Gateway = request.app.state.gateway
     token = request.headers.get("idempotency-key", "").strip()
     if len(token) > 255:
         raise InvalidRequest("at most 255 characters", field="Idempotency-Key")

@@ -33,9 +33,7 @@ async def quote(body: QuoteRequest, request: Request[Any, Any, Any], asking: Ask
     if found is None:
         raise InvalidRequest(f"a path that takes work, like /runway/pro/generate, got {body.path}", field="path")
 
-    async def rehearsing() -> Asked:
-        return msgspec.structs.replace(asked, dry_run=True)
-
+    rehearsing = msgspec.structs.replace(asked, dry_run=True)
     try:
         await base.call(found, request, msgspec.json.encode(body.body), asking, rehearsing)
     except Quoted as quoted:

@@ -26,6 +26,8 @@ PROGRESS_EVERY = 4
 CUT_OUT = 0.05
 # An outline less sure than this is not cut along.
 LEAST_TRUST = 0.2
+# Enlarged from less than this, a picture has no outlines to cut along.
+SMALLEST_TO_CUT = 128
 HEAD_ROOM = 0.03
 TOUCHING = 0.012
 
@@ -54,7 +56,7 @@ class Scene:
             found, exact = _subject(source)
         box = None if found is None else _extent(found, shape)
         depth = 0.0 if found is None else 1.0 if exact else mask.trust(found)
-        layered = motion.parallax and depth >= LEAST_TRUST
+        layered = motion.parallax and depth >= LEAST_TRUST and min(shape) >= SMALLEST_TO_CUT
         self.motion = motion = replace(motion, layered=layered, depth=depth if layered else 1.0)
         placement = fit.place(shape, frame, motion.reach(), box)
         if box is not None:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import av
+import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 PRESET = "veryfast"
 CRF = 19
 WAITING_FRAMES = 4
+AVX_512F = 13  # OpenCV's CV_CPU_AVX_512F, which has no name in Python
 # Without accurate rounding every channel comes out about one level too dark.
 SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
@@ -51,7 +53,7 @@ class VideoWriter:
         stream.codec_context.colorspace = Colorspace.ITU709
         stream.codec_context.color_primaries = ColorPrimaries.BT709
         stream.codec_context.color_trc = ColorTrc.BT709
-        stream.options = {"preset": preset, "crf": str(crf)}
+        stream.options = {"preset": preset, "crf": str(crf), **_reproducible()}
         self._stream = stream
         self._time_base = 1 / Fraction(fps)
         self._waiting: Queue[VideoFrame | None] = Queue(WAITING_FRAMES)
@@ -124,6 +126,14 @@ class VideoWriter:
             pass
         finally:
             self.path.unlink(missing_ok=True)
+
+
+def _reproducible() -> dict[str, str]:
+    """Keep x264 from AVX-512, where its macroblock tree reads past the end of rows that are no multiple of 256 pixels wide.
+
+    The file then depends on what was in that memory before. Where AVX-512 is, AVX2 is too.
+    """
+    return {"x264-params": "asm=avx2"} if cv2.checkHardwareSupport(AVX_512F) else {}
 
 
 def yuv_from_rgb(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
