@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import shutil
 import signal
@@ -37,6 +38,7 @@ RESTART_SECONDS = 1.0
 def serve(config: Config) -> None:
     """Serve until SIGINT or SIGTERM. Raises ConfigError when the data folder is in use or not usable."""
     logs.configure(config.log)
+    gc.disable()  # nothing of what is imported and built from here on is garbage; `_run` turns it on again
     if config.server.workers > 1:
         _serve_many(config)
     else:
@@ -181,6 +183,9 @@ async def _run(config: Config, port: int, started: Callable[[int], None], owner:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     await application.start()
+    gc.collect()
+    gc.freeze()
+    gc.enable()
     serving = asyncio.ensure_future(server.serve())
     await _listening(config.server.host, port, serving)
     log.info("server.started", address=f"http://{config.server.host}:{port}", data=str(config.data_dir), pid=os.getpid())

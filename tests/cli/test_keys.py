@@ -15,7 +15,9 @@ from genway.errors import Unauthenticated
 
 
 def test_a_newcomer_gets_a_key_that_works_without_an_account(genway: Genway, opened: Opened) -> None:
-    secret = genway("key", "create").out.splitlines()[0]
+    said = genway("key", "create")
+    secret = said.out.removesuffix("\n")
+    assert "is shown only now" in said.err
     caller = opened.read(lambda c: access.authenticate(c, opened.vault.hash(secret), time.time()))
     assert (caller.mode, caller.admin) == ("live", False)
     account = opened.read(lambda c: access.get_account(c, "default"))

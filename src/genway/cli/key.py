@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from genway.billing import money
 from genway.cli.arguments import Amount, Duration, group
-from genway.cli.output import moment, print_json, print_table, say
+from genway.cli.output import aside, moment, print_json, print_table, say
 from genway.cli.place import HERE, Opened, Place
 from genway.errors import InvalidRequest, NotFound
 
@@ -46,7 +46,7 @@ def create(
     expires: Duration | None = None,
     place: Place = HERE,
 ) -> None:
-    """Make a key and show it, this once: only its hash is kept.
+    """Make a key and print it, this once: only its hash is kept.
 
     A live key does real work for real money. A test key works on the built-in renderer with simulated money, whatever
     channels there are, and words in a prompt force outcomes (`genway:fail=moderation`, `genway:delay=8`).
@@ -55,7 +55,7 @@ def create(
     genway key create
     genway key create --test
     genway key create --account ada --name shop --budget 5 --expires 30d
-    export GENWAY_KEY=$(genway key create --json | jq -r .key)
+    export GENWAY_KEY=$(genway key create --test)
     ```
 
     Parameters
@@ -106,8 +106,8 @@ def create(
     if place.json:
         return print_json(view(key, payer.name) | {"key": secret})
     say(secret)
-    say(f"\nThis {key.mode} key of the account {payer.name} is shown only now; keep it where secrets are kept.")
-    return say(f"Revoke it with: genway key revoke {key.id}")
+    aside(f"This {key.mode} key of the account {payer.name} is shown only now; keep it where secrets are kept.")
+    return aside(f"Revoke it with: genway key revoke {key.id}")
 
 
 @app.command(name="list")

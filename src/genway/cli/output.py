@@ -28,6 +28,11 @@ def say(text: str) -> None:
     print(text)
 
 
+def aside(text: str) -> None:
+    """A remark for a person that is not the command's answer: on standard error, out of the way of `$(…)`."""
+    print(text, file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
     """The only thing on standard output of a command with `--json`."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")

@@ -103,6 +103,7 @@ def _film(job: RenderJob, scene: Scene, progress: Callable[[float], None]) -> Re
             if index % PROGRESS_EVERY == 0:
                 progress(0.15 + 0.83 * index / len(moments))
     picture.save(last, rgb_from_yuv(frame.yuv))
+    progress(1.0)
     return RenderResult(video=str(video), poster=str(poster), last_frame=str(last))
 
 

@@ -18,7 +18,7 @@ from genway.providers.local.job import RenderFailed
 from genway.providers.local.picture import Pixels
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,ogg,mpegts,flv"
-LARGEST_FRAME = 4096 * 2304
+LARGEST_FRAME = 4096 * 2560
 LARGEST_SIDE = 8192
 MOST_FRAMES_PER_SECOND = 240
 USUAL_RATE = Fraction(24)

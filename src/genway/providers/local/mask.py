@@ -21,13 +21,23 @@ LEAST_CONTRAST = 14.0
 TRUST_LOST = 4.0
 
 
-def subject(rgb: Pixels) -> Weights | None:
+def network() -> Any:
+    """U^2-Net (the small one), ready to run; None where its weights or onnxruntime are not installed."""
+    path = weights()
+    return None if path is None else _loaded(path)
+
+
+_INSTALLED: Any = object()
+
+
+def subject(rgb: Pixels, session: Any = _INSTALLED) -> Weights | None:
     """How much each pixel belongs to the subject, 0…1, on a grid of about 320 pixels a side; None without a clear subject.
 
-    U^2-Net (the small one) if its weights and onnxruntime are installed, else GrabCut from a saliency prior.
+    session: the network to ask, by default the installed one; None for GrabCut from a saliency prior instead.
     """
-    session = _session()
-    found = grabcut(rgb) if session is None else _network(session, rgb)
+    if session is _INSTALLED:
+        session = network()
+    found = grabcut(rgb) if session is None else _asked(session, rgb)
     return _clear(found)
 
 
@@ -45,10 +55,7 @@ def weights() -> Path | None:
 
 
 @cache
-def _session() -> Any:
-    path = weights()
-    if path is None:
-        return None
+def _loaded(path: Path) -> Any:
     try:
         import onnxruntime  # noqa: PLC0415 - not there on every version of Python
     except ImportError:
@@ -61,7 +68,7 @@ def _session() -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _network(session: Any, rgb: Pixels) -> Weights:
+def _asked(session: Any, rgb: Pixels) -> Weights:
     small = cv2.resize(rgb, (MODEL_SIDE, MODEL_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     normal = (small / max(float(small.max()), 1.0) - MEAN) / DEVIATION
     name = session.get_inputs()[0].name

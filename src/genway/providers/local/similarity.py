@@ -14,6 +14,9 @@ from genway.providers.local.picture import Pixels
 ENOUGH_MATCHES = 10
 RATIO = 0.75
 LARGEST_ZOOM = 3.0
+# From these distances on, in pixels and in shades of grey, something else is going on than the motion of the whole.
+APART = 2.0
+UNLIKE = 14
 
 
 class Similarity(NamedTuple):
@@ -55,33 +58,47 @@ def motions(first: Pixels, last: Pixels, most: int = 4) -> list[Similarity]:
 
     The whole does not move where nothing better can be told.
     """
-    found = _from_features(first, last, most)
-    shift = _from_correlation(first, last)
-    whole = next((one for one in (*found[:1], *shift) if _carries(one, first, last)), Similarity())
+    candidates = [*_agreed(_matches(first, last), 2), *_from_correlation(first, last)]
+    whole = next((one for one in candidates if _carries(one, first, last)), Similarity())
+    unexplained = _unexplained(first, last, whole), _unexplained(last, first, whole.inverse())
+    apart = _agreed(_matches(first, last, unexplained), most)
     height, width = first.shape
     home = whole.corners(width, height)
-    return [whole, *(one for one in found if np.abs(one.corners(width, height) - home).max() > 2.0)][:most]
+    return [whole, *(one for one in apart if np.abs(one.corners(width, height) - home).max() > APART)][:most]
 
 
 def _carries(motion: Similarity, first: Pixels, last: Pixels) -> bool:
     return _difference(first, last, motion) < 0.9 * _difference(first, last, Similarity())
 
 
-def _from_features(first: Pixels, last: Pixels, most: int) -> list[Similarity]:
-    """One motion after the other, each of the points that none before it explains."""
-    detector = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02)
-    points_0, words_0 = detector.detectAndCompute(first, None)
-    points_1, words_1 = detector.detectAndCompute(last, None)
+def _unexplained(first: Pixels, last: Pixels, motion: Similarity) -> Pixels:
+    """Where the first picture shows what the last does not show at the place to which the motion carries it: 0 or 255."""
+    height, width = first.shape
+    back = cv2.warpAffine(
+        last, motion.matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
+    unlike = cv2.absdiff(cv2.GaussianBlur(first, (0, 0), 1.5), cv2.GaussianBlur(back, (0, 0), 1.5))
+    return np.asarray(cv2.dilate(cv2.compare(unlike, UNLIKE, cv2.CMP_GT), np.ones((15, 15), np.uint8)))
+
+
+def _matches(first: Pixels, last: Pixels, where: tuple[Pixels, Pixels] | None = None) -> NDArray[np.float32]:
+    """Points of the first picture and the points of the last that look like them: n x 2 x 2."""
+    detector = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02 if where is None else 0.012)
+    masks = (None, None) if where is None else where
+    points_0, words_0 = detector.detectAndCompute(first, masks[0])
+    points_1, words_1 = detector.detectAndCompute(last, masks[1])
     if words_0 is None or words_1 is None or min(len(points_0), len(points_1)) < ENOUGH_MATCHES:
-        return []
-    pairs = np.array(
-        [
-            (points_0[best.queryIdx].pt, points_1[best.trainIdx].pt)
-            for best, second in cv2.BFMatcher().knnMatch(words_0, words_1, k=2)
-            if best.distance < RATIO * second.distance
-        ],
-        np.float32,
-    ).reshape(-1, 2, 2)
+        return np.empty((0, 2, 2), np.float32)
+    pairs = [
+        (points_0[best.queryIdx].pt, points_1[best.trainIdx].pt)
+        for best, second in cv2.BFMatcher().knnMatch(words_0, words_1, k=2)
+        if best.distance < RATIO * second.distance
+    ]
+    return np.array(pairs, np.float32).reshape(-1, 2, 2)
+
+
+def _agreed(pairs: NDArray[np.float32], most: int) -> list[Similarity]:
+    """One motion after the other, each of the points that none before it explains."""
     found: list[Similarity] = []
     cv2.setRNGSeed(0)
     while len(found) < most and len(pairs) >= ENOUGH_MATCHES:

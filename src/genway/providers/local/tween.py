@@ -86,10 +86,13 @@ class Tween:
             views.append(_grey(cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)))
             inside.append(cv2.warpAffine(np.ones(picture.shape[:2], np.float32), matrix, size))
         across = self._to_canvas(-0.5), self._to_canvas(0.5).inverse()
-        candidates = [Similarity(), *(across[0].after(other).after(across[1]) for other in others)]
+        apart = [across[0].after(other).after(across[1]) for other in others]
+        # Around a small thing the flow is drawn along by what is around it; the bare motion is not.
+        candidates = [(Similarity(), True), *((motion, refined) for motion in apart for refined in (True, False))]
         best: list[tuple[Weights, Weights, Weights]] = []
-        for candidate in candidates:
-            flows = _flow(views[0], views[1], candidate), _flow(views[1], views[0], candidate.inverse())
+        for motion, refined in candidates:
+            there, back = (views[0], views[1], motion), (views[1], views[0], motion.inverse())
+            flows = (_flow(*there), _flow(*back)) if refined else (_bare(*there), _bare(*back))
             for which in (0, 1):
                 sure = _consistency(flows, inside, views, which)
                 score = cv2.blur(sure, (7, 7))
@@ -200,6 +203,12 @@ def _flow(first: Pixels, last: Pixels, guess: Similarity) -> Weights:
     search.setFinestScale(0)
     grid = _grid(width, height)
     return _mapped(guess, grid + search.calc(first, nearer, None)) - grid
+
+
+def _bare(first: Pixels, last: Pixels, motion: Similarity) -> Weights:
+    """The same where all moves exactly as guessed."""
+    grid = _grid(first.shape[1], first.shape[0])
+    return np.asarray(_mapped(motion, grid) - grid)
 
 
 def _consistency(flows: tuple[Weights, Weights], inside: list[Weights], views: list[Pixels], which: int) -> Weights:
