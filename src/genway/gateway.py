@@ -20,12 +20,12 @@ from genway.billing.prices import Price, Quote, QuoteLine
 from genway.config import Config
 from genway.db import Database
 from genway.db.tables import idempotency, tasks
-from genway.errors import IdempotencyMismatch, TaskNotFound, Unavailable
+from genway.errors import Conflict, IdempotencyMismatch, TaskNotFound, Unavailable
 from genway.media.address import AddressPolicy, check_text
 from genway.media.library import Library
-from genway.operations import AnyOperation, MediaRef, to_json
+from genway.operations import AnyOperation, MediaRef, Parent, to_json
 from genway.routing.channels import LOCAL
-from genway.routing.choose import Router, Seat
+from genway.routing.choose import Admission, Router
 from genway.tasks.forced import forced, refuse
 from genway.tasks.metrics import ACCEPTED
 from genway.tasks.model import File, State, Task
@@ -124,8 +124,8 @@ class Gateway:
     async def quote(self, operation: AnyOperation, asked: Asked, *, callback_url: str | None = None) -> Quote:
         """Check a request and price it, without doing it. Raises what `submit` would, but for balance and limits."""
         try:
-            seat = await self._check(operation, asked.caller, callback_url)
-            return await self._price(operation, asked.caller, seat)
+            admission = await self._check(operation, asked, callback_url)
+            return await self._price(admission, asked.caller)
         finally:
             await self._discard(operation)
 
@@ -161,9 +161,10 @@ class Gateway:
             before = await self._database.read(lambda connection: self._same_request(connection, asked))
             if before is not None:
                 return before, False
-        seat = await self._check(operation, caller, callback_url)
-        quote = await self._price(operation, caller, seat)
-        local = seat is self._router.local
+        admission = await self._check(operation, asked, callback_url)
+        operation = admission.operation
+        quote = await self._price(admission, caller)
+        local = admission.seat is self._router.local
         deadline_at = now + self._config.tasks.deadline_seconds
         values = {
             "id": task_id,
@@ -340,15 +341,32 @@ class Gateway:
             if stored is not None and stored.role == "input":
                 await self._library.remove(stored.id)
 
-    async def _check(self, operation: AnyOperation, caller: Caller, callback_url: str | None) -> Seat:
+    async def _check(self, operation: AnyOperation, asked: Asked, callback_url: str | None) -> Admission:
         if callback_url:
             check_text(callback_url, self._policy, field="callback_url")
-        test = caller.mode == "test"
+        test = asked.caller.mode == "test"
         if test:
             refuse(forced(operation))
-        return await self._router.admit(operation, test=test)
+        if operation.continues:
+            parent = await self._resolve(operation.continues, asked.caller)
+            operation = msgspec.structs.replace(operation, parent=parent)
+        return await self._router.admit(operation, test=test, lenient=asked.lenient)
 
-    async def _price(self, operation: AnyOperation, caller: Caller, seat: Seat) -> Quote:
+    async def _resolve(self, parent: Parent, caller: Caller) -> Parent:
+        """Fill in what is known of an earlier task. Raises TaskNotFound, Conflict."""
+        task = await self._own(caller, parent.task_id)
+        made = [file for file in task.files if file.role in {"video", "image", "audio"}]
+        if task.state != State.SUCCEEDED or parent.clip >= len(made):
+            raise Conflict(f"task {task.id} has no result to go on from: it is {task.state}")
+        return msgspec.structs.replace(
+            parent,
+            channel_id=task.channel_id or "",
+            vendor_id=task.vendor_id or "",
+            result=MediaRef(media_id=made[parent.clip].media_id),
+        )
+
+    async def _price(self, admission: Admission, caller: Caller) -> Quote:
+        operation, seat = admission.operation, admission.seat
         local = seat is self._router.local
         named_local = operation.model.startswith(f"{LOCAL}/")
         model = operation.model if named_local or not local or caller.mode == "test" else f"{LOCAL}/{operation.kind}"
@@ -361,7 +379,7 @@ class Gateway:
             currency = self._currencies[caller.account_id] = account.currency
         warnings = (LOCAL_WARNING,) if local and not named_local and caller.mode == "live" else ()
         quote = prices.quote(operation, model, self._prices[1], currency)
-        return msgspec.structs.replace(quote, served_by=seat.provider.name, warnings=warnings)
+        return msgspec.structs.replace(quote, served_by=seat.provider.name, warnings=warnings + admission.warnings)
 
     def _same_request(self, connection: Connection, asked: Asked) -> Task | None:
         row = connection.execute(

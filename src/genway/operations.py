@@ -83,6 +83,21 @@ class Size(msgspec.Struct, frozen=True):
         return f"{self.width}x{self.height}"
 
 
+class Parent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An earlier task of the same account that this one continues or changes.
+
+    A dialect sets `task_id` (and `clip`, where the task has several results); the door fills in the rest: the channel that
+    holds the vendor's work and the vendor's own id of it (both empty for work of the built-in provider), and what came
+    out of it.
+    """
+
+    task_id: str
+    clip: int = 0
+    channel_id: str = ""
+    vendor_id: str = ""
+    result: MediaRef | None = None
+
+
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="operation"):
     """What all operations share.
 
@@ -94,6 +109,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     model: str
     format: str = ""
     extra: dict[str, Any] = {}
+
+    @property
+    def continues(self) -> Parent | None:
+        """The earlier task that this one works on, if any."""
+        return getattr(self, "parent", None)
 
     @property
     def kind(self) -> str:
@@ -115,7 +135,9 @@ class VideoRequest(Operation, frozen=True, kw_only=True, tag="video"):
     """Text, or one or more pictures, into a video.
 
     seconds: > 0. first_frame/last_frame: the pictures the video begins and ends with. With only `last_frame`
-    the video runs towards it. `references` are pictures to take subjects or style from.
+    the video runs towards it. `references` are pictures to take subjects or style from; `sequence` are pictures that the
+    video goes through one after the other. loop: the end meets the start. guidance: 0…1, how closely to keep to the
+    prompt. quality: the vendor's word for its effort (`std`, `pro`).
     """
 
     prompt: str = ""
@@ -123,25 +145,163 @@ class VideoRequest(Operation, frozen=True, kw_only=True, tag="video"):
     first_frame: MediaRef | None = None
     last_frame: MediaRef | None = None
     references: tuple[MediaRef, ...] = ()
+    sequence: tuple[MediaRef, ...] = ()
     seconds: float = 5
     size: Size = Size(1280, 720)
     camera: Camera = Camera()
     style: str = ""
     seed: int | None = None
     audio: bool = False
+    loop: bool = False
+    guidance: float | None = None
+    quality: str = ""
+    count: int = 1
 
     def units(self) -> Mapping[str, float]:
         return {"call": 1, "second": self.seconds}
 
 
-class RestyleRequest(Operation, frozen=True, kw_only=True, tag="restyle"):
-    """A video into the same video in another look.
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A clip to work on: `video`, or what came out of the earlier task `parent`."""
 
-    strength: 0…1; low keeps the structure of the source, high is freer. seconds: the most that is taken of the source.
+    video: MediaRef | None = None
+    parent: Parent | None = None
+
+    @property
+    def source(self) -> MediaRef:
+        """The clip. Raises ValueError where there is none."""
+        found = self.video or (self.parent.result if self.parent else None)
+        if found is None:
+            raise ValueError("there is no clip to work on")
+        return found
+
+
+class ExtendRequest(Operation, frozen=True, kw_only=True, tag="extend"):
+    """More of an earlier task's video: `seconds` are added at its end, or `before` its beginning.
+
+    last_frame (first_frame where it goes before): a picture to arrive at (to begin with).
     """
 
-    video: MediaRef
+    parent: Parent
     prompt: str = ""
+    negative_prompt: str = ""
+    seconds: float = 5
+    before: bool = False
+    first_frame: MediaRef | None = None
+    last_frame: MediaRef | None = None
+    size: Size = Size(1280, 720)
+    camera: Camera = Camera()
+    seed: int | None = None
+    loop: bool = False
+    guidance: float | None = None
+
+    def units(self) -> Mapping[str, float]:
+        return {"call": 1, "second": self.seconds}
+
+
+class EffectRequest(Operation, frozen=True, kw_only=True, tag="effect"):
+    """A ready-made effect of the vendor's, named `effect`, on one or more pictures; or a clip template, with texts."""
+
+    effect: str
+    pictures: tuple[MediaRef, ...] = ()
+    texts: tuple[str, ...] = ()
+    prompt: str = ""
+    seconds: float = 5
+    size: Size = Size(1280, 720)
+
+    def units(self) -> Mapping[str, float]:
+        return {"call": 1, "second": self.seconds}
+
+
+class LipSyncRequest(Operation, Source, frozen=True, kw_only=True, tag="lip_sync"):
+    """The mouth of somebody in a clip moved to a sound, or to a text spoken by a voice.
+
+    Of `sound` and `text` one is set. speed: of the voice, 1 is normal. seconds: for the price.
+    """
+
+    sound: MediaRef | None = None
+    text: str = ""
+    voice: str = ""
+    language: str = ""
+    speed: float = 1
+    seconds: float = 10
+
+    def units(self) -> Mapping[str, float]:
+        return {"call": 1, "second": self.seconds}
+
+
+class AvatarRequest(Operation, frozen=True, kw_only=True, tag="avatar"):
+    """A person in a picture who speaks a sound."""
+
+    picture: MediaRef
+    sound: MediaRef | None = None
+    voice: str = ""
+    prompt: str = ""
+    quality: str = ""
+    seconds: float = 10
+
+    def units(self) -> Mapping[str, float]:
+        return {"call": 1, "second": self.seconds}
+
+
+class TryOnRequest(Operation, frozen=True, kw_only=True, tag="try_on"):
+    """A person wearing a garment."""
+
+    person: MediaRef
+    garment: MediaRef
+
+    def units(self) -> Mapping[str, float]:
+        return {"call": 1, "image": 1}
+
+
+class SoundRequest(Operation, Source, frozen=True, kw_only=True, tag="sound"):
+    """Text into a sound, or a clip (`video` or `parent`) into one that fits it."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    music_prompt: str = ""
+    seconds: float = 5
+
+    def units(self) -> Mapping[str, float]:
+        return {"call": 1, "second": self.seconds}
+
+
+class SpeechRequest(Operation, frozen=True, kw_only=True, tag="speech"):
+    """A text spoken by a voice. speed, volume, pitch: 1, 1 and 0 are normal. encoding: `mp3`, `wav` …"""
+
+    text: str
+    voice: str = ""
+    language: str = ""
+    emotion: str = ""
+    speed: float = 1
+    volume: float = 1
+    pitch: float = 0
+    encoding: str = "mp3"
+
+    def units(self) -> Mapping[str, float]:
+        return {"call": 1, "character": len(self.text)}
+
+
+class MusicRequest(Operation, frozen=True, kw_only=True, tag="music"):
+    """A description of the music and words to sing, into a song. instrumental: nothing is sung."""
+
+    prompt: str = ""
+    lyrics: str = ""
+    title: str = ""
+    style: str = ""
+    instrumental: bool = False
+    encoding: str = "mp3"
+
+
+class RestyleRequest(Operation, Source, frozen=True, kw_only=True, tag="restyle"):
+    """A video into the same video in another look.
+
+    strength: 0…1; low keeps the structure of the source, high is freer.
+    seconds: the most that is taken of the source.
+    """
+
+    prompt: str = ""
+    negative_prompt: str = ""
     references: tuple[MediaRef, ...] = ()
     seconds: float = 5
     size: Size = Size(1280, 768)
@@ -172,10 +332,9 @@ class PerformanceRequest(Operation, frozen=True, kw_only=True, tag="performance"
         return {"call": 1, "second": self.seconds}
 
 
-class UpscaleRequest(Operation, frozen=True, kw_only=True, tag="upscale"):
+class UpscaleRequest(Operation, Source, frozen=True, kw_only=True, tag="upscale"):
     """A video into a larger one. factor: how many times each side grows. seconds: for the price."""
 
-    video: MediaRef
     factor: float = 4
     seconds: float = 10
 
@@ -199,7 +358,21 @@ class ImageRequest(Operation, frozen=True, kw_only=True, tag="image"):
         return {"call": 1, "image": self.count}
 
 
-AnyOperation = VideoRequest | RestyleRequest | PerformanceRequest | UpscaleRequest | ImageRequest
+AnyOperation = (
+    VideoRequest
+    | ExtendRequest
+    | EffectRequest
+    | LipSyncRequest
+    | AvatarRequest
+    | TryOnRequest
+    | SoundRequest
+    | SpeechRequest
+    | MusicRequest
+    | RestyleRequest
+    | PerformanceRequest
+    | UpscaleRequest
+    | ImageRequest
+)
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyOperation] = msgspec.json.Decoder(AnyOperation)

@@ -64,9 +64,9 @@ async def test_a_channel_may_have_models_of_its_own(stage: Stage) -> None:
 
 
 async def test_live_work_uses_the_local_provider_only_while_no_channel_does_that_kind_of_work(stage: Stage) -> None:
-    assert (await stage.router.admit(VIDEO, test=False)).channel.name == "vendor"
+    assert (await stage.router.admit(VIDEO, test=False)).seat.channel.name == "vendor"
     restyle = RestyleRequest(model="acme/one", video=PICTURE)
-    assert (await stage.router.admit(restyle, test=False)).channel.name == "local"
+    assert (await stage.router.admit(restyle, test=False)).seat.channel.name == "local"
 
 
 async def test_once_a_channel_exists_live_work_never_falls_back_to_the_local_provider(stage: Stage) -> None:
@@ -79,12 +79,12 @@ async def test_once_a_channel_exists_live_work_never_falls_back_to_the_local_pro
 
 
 async def test_the_local_provider_may_be_asked_for_by_name(stage: Stage) -> None:
-    seat = await stage.router.admit(VideoRequest(model="local/animate"), test=False)
+    seat = (await stage.router.admit(VideoRequest(model="local/animate"), test=False)).seat
     assert seat.channel.name == "local"
 
 
 async def test_a_test_key_is_always_served_by_the_local_provider(stage: Stage) -> None:
-    assert (await stage.router.admit(VIDEO, test=True)).channel.name == "local"
+    assert (await stage.router.admit(VIDEO, test=True)).seat.channel.name == "local"
 
 
 async def test_what_nobody_can_do_is_refused_with_the_reason(stage: Stage) -> None:

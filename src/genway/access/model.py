@@ -23,7 +23,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """One authenticated request, as far as the door needs to know it.
 
     base_url: what links in the answer start with. idempotency_key: empty when the client sent none; fingerprint
-    binds it to route and body. dry_run: check and price the request without doing it.
+    binds it to route and body. dry_run: check and price the request without doing it. lenient: leave out what a provider
+    cannot do, with a warning, instead of refusing. wait: for how many seconds the answer may wait for the task's end.
     """
 
     caller: Caller
@@ -32,3 +33,5 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str = ""
     fingerprint: str = ""
     dry_run: bool = False
+    lenient: bool = False
+    wait: float = 0

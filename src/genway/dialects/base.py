@@ -34,6 +34,7 @@ from genway.tasks.model import State, Task
 
 ENTRY_POINTS = "genway.dialects"
 JSON = "application/json"
+LONGEST_WAIT = 60.0
 
 Handler = Callable[..., Awaitable["Answer"]]
 
@@ -211,7 +212,8 @@ async def submit(gateway: Gateway, asked: Asked, **arguments: Any) -> Task:
     """`gateway.submit`, or for a dry run the quote, which leaves in the dialect's shape without the handler's help."""
     if asked.dry_run:
         raise Quoted(await gateway.quote(arguments["operation"], asked, callback_url=arguments.get("callback_url")))
-    return await gateway.submit(asked=asked, **arguments)
+    task = await gateway.submit(asked=asked, **arguments)
+    return await gateway.wait(asked.caller, task.id, asked.wait) if asked.wait else task
 
 
 def error_answer(dialect: Dialect, error: GenwayError, asking: Asking) -> Answer:
@@ -260,5 +262,20 @@ def _asked(request: Request[Any, Any, Any], caller: Caller, raw: bytes) -> Asked
         request_id=str(request.scope["state"].get("request_id", "")),
         idempotency_key=token,
         fingerprint=fingerprint,
-        dry_run=request.headers.get("x-genway-dry-run", "").lower() in {"1", "true", "yes"},
+        dry_run=_said(request, "x-genway-dry-run"),
+        lenient=_said(request, "x-genway-lenient"),
+        wait=_preferred_wait(request.headers.get("prefer", "")),
     )
+
+
+def _said(request: Request[Any, Any, Any], header: str) -> bool:
+    return request.headers.get(header, "").lower() in {"1", "true", "yes"}
+
+
+def _preferred_wait(prefer: str) -> float:
+    """The seconds of `Prefer: wait=30` (RFC 7240), at most a minute; `wait` alone is a minute."""
+    for preference in prefer.split(","):
+        name, _, value = preference.strip().partition("=")
+        if name.lower() == "wait":
+            return min(float(value), LONGEST_WAIT) if value.strip().isdigit() else LONGEST_WAIT
+    return 0

@@ -110,7 +110,7 @@ class RunwayCompat(HttpProvider):
                     body["image"] = await address(picture)
             case RestyleRequest():
                 path, body = "video2video", _restyle(operation, submission.model)
-                body["video"] = await address(operation.video)
+                body["video"] = await address(operation.source)
             case PerformanceRequest():
                 path, body = "act_one", _act_one(operation)
                 body["video"], body["image"] = await address(operation.performance), await address(operation.character)

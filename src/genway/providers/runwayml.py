@@ -68,6 +68,9 @@ class Unfit(Exception):
     """The model cannot do what is asked; the message says why."""
 
 
+Doable = VideoRequest | RestyleRequest | PerformanceRequest | UpscaleRequest | ImageRequest
+
+
 class Runwayml(HttpProvider):
     """Runway, official format. Source of every fact: docs.dev.runwayml.com and the types of its SDK."""
 
@@ -152,6 +155,8 @@ class Runwayml(HttpProvider):
 
     def _body(self, operation: AnyOperation, model: str) -> tuple[Route, dict[str, Any]]:
         """The route and everything of its body but the files. Raises Unfit."""
+        if not isinstance(operation, Doable):
+            raise Unfit(f"runwayml does not do {operation.kind}")
         route = _route(operation)
         usual = type(self).models.get(operation.model, model)
         if model == usual:
@@ -167,7 +172,7 @@ class Runwayml(HttpProvider):
         return route, {"model": model, **_fields(operation, model, takes)}
 
 
-def _route(operation: AnyOperation) -> Route:
+def _route(operation: Doable) -> Route:
     match operation:
         case VideoRequest():
             return "image_to_video" if operation.first_frame or operation.last_frame else "text_to_video"
@@ -181,7 +186,7 @@ def _route(operation: AnyOperation) -> Route:
             return "character_performance"
 
 
-def _fields(operation: AnyOperation, model: str, takes: Takes) -> dict[str, Any]:
+def _fields(operation: Doable, model: str, takes: Takes) -> dict[str, Any]:
     if isinstance(operation, UpscaleRequest):
         factor = UPSCALE_FACTORS.get(model, operation.factor)
         if operation.factor != factor:
@@ -212,7 +217,7 @@ def _ratio(size: Size, model: str, takes: Takes) -> dict[str, str]:
     return {"ratio": ratio}
 
 
-def _optional(operation: AnyOperation, takes: Takes) -> dict[str, Any]:
+def _optional(operation: Doable, takes: Takes) -> dict[str, Any]:
     values = {
         "seed": getattr(operation, "seed", None),
         "audio": getattr(operation, "audio", None),
@@ -305,9 +310,9 @@ async def _media(operation: AnyOperation, route: Route, model: str, files: Files
             media = {"promptImage": [{"uri": await uri(ref), "position": position} for position, ref in frames if ref]}
         case RestyleRequest():
             takes = ROUTES[route].get(model)
-            media = {takes.video if takes else "videoUri": await uri(operation.video)}
+            media = {takes.video if takes else "videoUri": await uri(operation.source)}
         case UpscaleRequest():
-            media = {"videoUri": await uri(operation.video)}
+            media = {"videoUri": await uri(operation.source)}
         case PerformanceRequest():
             return {
                 "character": {"type": operation.character_kind, "uri": await uri(operation.character)},

@@ -25,6 +25,7 @@ from genway.providers.base import (
     VendorOutOfCredit,
 )
 from genway.routing.channels import LOCAL, Channel, list_channels
+from genway.routing.lenient import lighten
 from genway.vault import Vault
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,14 @@ class Seat(msgspec.Struct, frozen=True):
     def vendor_model(self, model: str) -> str:
         """The vendor's own name of a model."""
         return self.provider.models.get(model, model.partition("/")[2] or model)
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """Who may do a piece of work, the work as it will be done, and what was left out of it."""
+
+    seat: Seat
+    operation: AnyOperation
+    warnings: tuple[str, ...] = ()
 
 
 class SetAside(msgspec.Struct):
@@ -104,29 +113,40 @@ class Router:
         await self._refresh()
         return self._seats.get(channel_id) or self._retired.get(channel_id)
 
-    async def admit(self, operation: AnyOperation, *, test: bool) -> Seat:
+    async def admit(self, operation: AnyOperation, *, test: bool, lenient: bool = False) -> Admission:
         """Who would do this work, before anything is charged. Raises NoChannel saying why nobody can.
 
         A test key's work is done by the local provider. So is a live key's as long as no channel of the operator
-        does that kind of operation at all; from then on never silently.
+        does that kind of operation at all; from then on never silently. Work on an earlier task goes to the channel
+        that holds it. lenient: what nobody can do is left out where that helps.
         """
-        if test or operation.model.startswith(f"{LOCAL}/"):
-            return self._local_or_refuse(operation)
+        parent = operation.continues
+        if test or operation.model.startswith(f"{LOCAL}/") or (parent and parent.channel_id == LOCAL):
+            return self._local_or_refuse(operation, lenient)
         able = [seat for seat in await self.seats() if isinstance(operation, seat.provider.operations)]
+        if parent and parent.channel_id:
+            able = [seat for seat in able if seat.channel.id == parent.channel_id]
+            if not able:
+                raise NoChannel("no channel can do this: the one that holds the earlier task cannot, or is gone")
         if not able:
-            return self._local_or_refuse(operation)
+            return self._local_or_refuse(operation, lenient)
         reasons = {seat.channel.name: self._refusal(seat, operation) for seat in able}
         fit = [seat for seat in able if reasons[seat.channel.name] is None]
-        if not fit:
-            told = "; ".join(f"{name}: {why}" for name, why in reasons.items())
-            raise NoChannel(f"no channel can do this: {told}", field="model")
-        return max(fit, key=lambda seat: (self._well(seat), seat.channel.priority))
+        if fit:
+            return Admission(max(fit, key=lambda seat: (self._well(seat), seat.channel.priority)), operation)
+        for seat in able if lenient else ():
+            if seat.channel.disabled_at is None and (light := lighten(seat.provider, operation)):
+                return Admission(seat, *light)
+        told = "; ".join(f"{name}: {why}" for name, why in reasons.items())
+        raise NoChannel(f"no channel can do this: {told}", field="model")
 
     async def candidates(self, operation: AnyOperation, *, local: bool, tried: Collection[str], seed: str) -> list[Seat]:
         """The channels that may do this work now, best first; `tried` ones come last, unwell ones not at all."""
         if local:
             return [self._local] if self._local else []
         fit = [seat for seat in await self.seats() if self._refusal(seat, operation) is None and self._well(seat)]
+        if operation.continues and operation.continues.channel_id:
+            fit = [seat for seat in fit if seat.channel.id == operation.continues.channel_id]
         chance = random.Random(seed)  # noqa: S311
         order = {seat.channel.id: chance.random() ** (1 / max(seat.channel.weight, 1)) for seat in fit}
         return sorted(
@@ -163,13 +183,15 @@ class Router:
         for seat in [*self._seats.values(), *self._retired.values(), *([self._local] if self._local else [])]:
             await seat.provider.close()
 
-    def _local_or_refuse(self, operation: AnyOperation) -> Seat:
+    def _local_or_refuse(self, operation: AnyOperation, lenient: bool) -> Admission:
         if self._local is None:
             raise NoChannel("no channel can do this: none is configured and the built-in provider is switched off")
         reason = self._local.provider.refusal(operation)
-        if reason:
-            raise NoChannel(f"no channel can do this: {reason}")
-        return self._local
+        if reason is None:
+            return Admission(self._local, operation)
+        if lenient and (light := lighten(self._local.provider, operation)):
+            return Admission(self._local, *light)
+        raise NoChannel(f"no channel can do this: {reason}")
 
     def _refusal(self, seat: Seat, operation: AnyOperation) -> str | None:
         if seat.channel.disabled_at is not None:

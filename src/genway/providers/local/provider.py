@@ -202,7 +202,7 @@ class LocalProvider(Provider):
                 return RenderJob(
                     **common,
                     kind="restyle",
-                    video=await path(operation.video),
+                    video=await path(operation.source),
                     images=await paths(operation.references),
                     seconds=operation.seconds,
                     strength=operation.strength,
@@ -211,7 +211,7 @@ class LocalProvider(Provider):
                 pictures = await paths(operation.references)
                 return RenderJob(**common, kind="still", images=pictures, count=operation.count)
             case UpscaleRequest():
-                source = await path(operation.video)
+                source = await path(operation.source)
                 return RenderJob(**common, kind="upscale", width=0, height=0, video=source, factor=operation.factor)
             case _:
                 raise VendorRefused(f"the built-in renderer cannot do {operation.kind}")
