@@ -161,8 +161,8 @@ class VideoRequest(Operation, frozen=True, kw_only=True, tag="video"):
         return {"call": 1, "second": self.seconds}
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """A clip to work on: `video`, or what came out of the earlier task `parent`."""
+class ClipOperation(Operation, frozen=True, kw_only=True):
+    """Work on a clip: `video`, or what came out of the earlier task `parent`."""
 
     video: MediaRef | None = None
     parent: Parent | None = None
@@ -213,7 +213,7 @@ class EffectRequest(Operation, frozen=True, kw_only=True, tag="effect"):
         return {"call": 1, "second": self.seconds}
 
 
-class LipSyncRequest(Operation, Source, frozen=True, kw_only=True, tag="lip_sync"):
+class LipSyncRequest(ClipOperation, frozen=True, kw_only=True, tag="lip_sync"):
     """The mouth of somebody in a clip moved to a sound, or to a text spoken by a voice.
 
     Of `sound` and `text` one is set. speed: of the voice, 1 is normal. seconds: for the price.
@@ -254,7 +254,7 @@ class TryOnRequest(Operation, frozen=True, kw_only=True, tag="try_on"):
         return {"call": 1, "image": 1}
 
 
-class SoundRequest(Operation, Source, frozen=True, kw_only=True, tag="sound"):
+class SoundRequest(ClipOperation, frozen=True, kw_only=True, tag="sound"):
     """Text into a sound, or a clip (`video` or `parent`) into one that fits it."""
 
     prompt: str = ""
@@ -293,7 +293,7 @@ class MusicRequest(Operation, frozen=True, kw_only=True, tag="music"):
     encoding: str = "mp3"
 
 
-class RestyleRequest(Operation, Source, frozen=True, kw_only=True, tag="restyle"):
+class RestyleRequest(ClipOperation, frozen=True, kw_only=True, tag="restyle"):
     """A video into the same video in another look.
 
     strength: 0…1; low keeps the structure of the source, high is freer.
@@ -332,7 +332,7 @@ class PerformanceRequest(Operation, frozen=True, kw_only=True, tag="performance"
         return {"call": 1, "second": self.seconds}
 
 
-class UpscaleRequest(Operation, Source, frozen=True, kw_only=True, tag="upscale"):
+class UpscaleRequest(ClipOperation, frozen=True, kw_only=True, tag="upscale"):
     """A video into a larger one. factor: how many times each side grows. seconds: for the price."""
 
     factor: float = 4
