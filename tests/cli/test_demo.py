@@ -84,6 +84,10 @@ def test_what_is_asked_for_takes_the_place_of_the_example() -> None:
     assert body["options"]["motion_vector"] == {"x": 4, "y": 0, "z": 3, "r": 0, "bg_x_pan": -1.5, "bg_y_pan": 0}
 
 
+def test_beside_a_prompt_of_ones_own_the_camera_follows_its_words() -> None:
+    assert not any(demo.request(prompt="slow zoom out")["options"]["motion_vector"].values())
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

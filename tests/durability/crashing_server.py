@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -149,8 +150,11 @@ class Process:
 
     def orphans(self, seconds: float = 10.0) -> list[psutil.Process]:
         """Those that are still there so many seconds after its end."""
-        orphans: list[psutil.Process] = psutil.wait_procs(self.family(), timeout=seconds)[1]
-        return orphans
+        end = time.monotonic() + seconds
+        left = self.family()
+        while (left := [process for process in left if lives(process)]) and time.monotonic() < end:
+            threading.Event().wait(0.01)
+        return left
 
     def _last_words(self) -> list[str]:
         return self._epitaph.read_text().split() if self._epitaph.exists() else ["", ""]
@@ -161,6 +165,14 @@ class Process:
             self._family += psutil.Process(self.pid).children(recursive=True)
         self.send(signal.SIGKILL)
         self._process.join()
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it still does anything; one that has ended and is not yet cleared away does not."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _child(variables: Mapping[str, str], kill: Kill | None, telling: Connection, epitaph: Path, log: Path) -> None:

@@ -185,7 +185,8 @@ class Site:
         self.parents: list[subprocess.Popen[bytes]] = []
         # Bound and never listening, this keeps the port for the servers, which share it, and gets no connections.
         self._port = socket.socket()
-        self._port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            self._port.setsockopt(socket.SOL_SOCKET, option, 1)
         self._port.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._port.getsockname()[1]}"
         values = {
@@ -280,6 +281,11 @@ class Site:
         assert answer.status_code == 200, answer.text
         data: dict[str, Any] = answer.json()["data"]
         return data
+
+    @staticmethod
+    def now() -> float:
+        """The time by the servers' clock."""
+        return time.time()
 
     def read(self, work: Callable[[Connection], Any]) -> Any:
         """What the database says, asked from outside."""

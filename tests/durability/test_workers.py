@@ -10,6 +10,7 @@ import psutil
 import requests
 
 from durability.conftest import MakeSite
+from durability.crashing_server import lives
 from durability.stage import DEADLINE, TEST, Site, Vendor, Work, local_work, official_work, page_work, until
 
 
@@ -66,7 +67,7 @@ def test_when_the_parent_is_killed_its_workers_end_and_the_next_start_goes_on(ma
     parent.kill()
     parent.wait()
     site.start_workers(2)
-    assert psutil.wait_procs(workers, timeout=10)[1] == []
+    assert not any(lives(worker) for worker in workers)
     site.check(vendor, known)
 
 
@@ -76,4 +77,4 @@ def test_a_stop_reaches_all_workers(make_site: MakeSite) -> None:
     workers = psutil.Process(parent.pid).children()
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(DEADLINE) == 0
-    assert not any(worker.is_running() for worker in workers)
+    assert not any(lives(worker) for worker in workers)

@@ -32,7 +32,7 @@ COMMANDS = {
 
 app = App(
     name="genway",
-    help="""One gateway in front of every generator of text, images, music and video.
+    help="""One gateway in front of generators of video and images.
 
 Where to begin:
 

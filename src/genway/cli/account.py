@@ -132,8 +132,10 @@ def show(
 ) -> None:
     """Show an account with its keys and its last movements of money, or list all accounts.
 
+    ```sh
     genway account show
     genway account show ada
+    ```
     """
     from genway.access import store as access  # noqa: PLC0415
 

@@ -42,9 +42,11 @@ def list_callbacks(
 ) -> None:
     """List callbacks, the newest first.
 
+    ```sh
     genway callback list
     genway callback list --state dead
     genway callback list --task 0199f5f0-…
+    ```
     """
     from genway.access import store as access  # noqa: PLC0415
     from genway.callbacks import outbox  # noqa: PLC0415

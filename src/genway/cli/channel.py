@@ -120,8 +120,10 @@ def add(
 def list_channels(*, place: Place = HERE) -> None:
     """List the channels, without their secrets.
 
+    ```sh
     genway channel list
     genway channel list --json
+    ```
     """
     from genway.routing import channels  # noqa: PLC0415
 
@@ -139,8 +141,10 @@ def list_channels(*, place: Place = HERE) -> None:
 def ask_all(name: Name = "", /, *, place: Place = HERE) -> int:
     """Ask a channel, or all that are enabled, whether its address and secret are good. This costs nothing.
 
+    ```sh
     genway channel test
     genway channel test main
+    ```
     """
     from genway.routing import channels  # noqa: PLC0415
 
@@ -165,7 +169,9 @@ def ask_all(name: Name = "", /, *, place: Place = HERE) -> int:
 def disable(name: Name, /, *, place: Place = HERE) -> None:
     """Give a channel no new work; what it has is seen through. `genway channel enable` takes it back.
 
+    ```sh
     genway channel disable main
+    ```
     """
     _enable(name, False, place)
 
@@ -174,7 +180,9 @@ def disable(name: Name, /, *, place: Place = HERE) -> None:
 def enable(name: Name, /, *, place: Place = HERE) -> None:
     """Give a channel work again.
 
+    ```sh
     genway channel enable main
+    ```
     """
     _enable(name, True, place)
 
@@ -183,7 +191,9 @@ def enable(name: Name, /, *, place: Place = HERE) -> None:
 def remove(name: Name, /, *, place: Place = HERE) -> None:
     """Forget a channel and its secret; refused while it has work. Disable it first and wait for that.
 
+    ```sh
     genway channel remove main
+    ```
     """
     from genway.routing import channels  # noqa: PLC0415
 

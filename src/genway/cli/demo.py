@@ -96,7 +96,7 @@ def demo(
     image
         A picture on this machine, or a public address of one; a photo that ships with genway by default.
     prompt
-        What to say with it. Words for camera moves, in English or Chinese, count where --motion is all zero.
+        What to say with it. Without --motion the camera follows its words, English or Chinese.
     seconds
         How long the video is: 5 or 10.
     ratio
@@ -141,7 +141,10 @@ def sample() -> Path:
 def request(
     image: str = "", prompt: str | None = None, seconds: int | None = None, ratio: str = "", motion: str = "", model: str = ""
 ) -> dict[str, Any]:
-    """The page's example with what was asked for in its place. Raises InvalidRequest, and OSError for the picture."""
+    """The page's example with what was asked for in its place. Raises InvalidRequest, and OSError for the picture.
+
+    The example's camera motion goes with its prompt: beside another prompt there is none, so that the words count.
+    """
     body: dict[str, Any] = json.loads(json.dumps(REQUEST))
     body["image"] = (
         image if image.startswith(("http://", "https://", "data:")) else _data_uri(Path(image) if image else sample())
@@ -150,14 +153,14 @@ def request(
         body["prompt"] = prompt
     if seconds is not None:
         body["options"]["seconds"] = seconds
-    if motion:
+    if motion or prompt is not None:
         body["options"]["motion_vector"] = _motion(motion)
     return body | {name: value for name, value in (("ratio", ratio), ("model", model)) if value}
 
 
 def _motion(text: str) -> dict[str, float]:
     vector = dict.fromkeys(AXES, 0.0)
-    for part in text.split(","):
+    for part in filter(None, text.split(",")):
         name, _, value = part.strip().partition("=")
         if name not in vector:
             raise InvalidRequest(f"like x=4,z=3, of {', '.join(AXES)}; got {part.strip()}", field="--motion")

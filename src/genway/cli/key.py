@@ -118,8 +118,10 @@ def list_keys(
 ) -> None:
     """List the keys, without their secrets.
 
+    ```sh
     genway key list
     genway key list --account ada --json
+    ```
     """
     from genway.access import store as access  # noqa: PLC0415
 
@@ -142,7 +144,9 @@ def list_keys(
 def revoke(key: Annotated[str, Parameter(help="The key's id or name.")], /, *, place: Place = HERE) -> None:
     """Refuse a key from now on. What runs under it goes on; a revoked key does not come back.
 
+    ```sh
     genway key revoke shop
+    ```
     """
     from genway.access import store as access  # noqa: PLC0415
 

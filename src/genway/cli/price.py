@@ -63,8 +63,10 @@ def list_prices(
 ) -> None:
     """List the prices that count now: those that were set, and the list that ships.
 
+    ```sh
     genway price list
     genway price list --model runway/gen3
+    ```
     """
     from genway.billing import prices  # noqa: PLC0415
 

@@ -78,9 +78,11 @@ def settings(
 ) -> None:
     """Show every setting: its name, what it is now, its default and what it does.
 
+    ```sh
     genway settings
     genway settings --config genway.toml
     genway settings --json
+    ```
     """
     if markdown:
         return say(reference())

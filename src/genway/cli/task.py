@@ -46,9 +46,11 @@ def list_tasks(
 ) -> None:
     """List tasks, the newest first.
 
+    ```sh
     genway task list
     genway task list --state queued --state running
     genway task list --account ada --limit 100 --json
+    ```
     """
     from genway.access import store as access  # noqa: PLC0415
 
@@ -72,8 +74,10 @@ def list_tasks(
 def show(task_id: TaskId, /, *, place: Place = HERE) -> None:
     """Explain a task: what was asked, what it cost line by line, what happened when, what came out, who was told.
 
+    ```sh
     genway task show 0199f5f0-…
     genway task show 0199f5f0-… --json
+    ```
     """
     with place.open() as opened:
         told = opened.read(lambda connection: explain(connection, opened, task_id))
@@ -86,7 +90,9 @@ def show(task_id: TaskId, /, *, place: Place = HERE) -> None:
 def cancel(*task_ids: Annotated[str, Parameter(help="The tasks' ids.")], place: Place = HERE) -> None:
     """End tasks that have not ended, and give their money back.
 
+    ```sh
     genway task cancel 0199f5f0-…
+    ```
     """
     from genway.tasks.model import ENDED, State  # noqa: PLC0415
 

@@ -72,8 +72,11 @@ def test_a_frame_of_another_size_is_refused_and_leaves_no_file(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
-def test_an_error_while_encoding_reaches_the_caller(tmp_path: Path) -> None:
-    with pytest.raises(av.FFmpegError), VideoWriter(tmp_path / "a.mp4", 64, 48) as writer:
-        for _ in range(50):
-            writer.write_frame(VideoFrame(32, 32, "yuv420p"))
+def test_an_error_while_encoding_reaches_the_caller_and_leaves_no_file(tmp_path: Path) -> None:
+    full = tmp_path / "full.mp4"
+    full.symlink_to("/dev/full")
+    noise = np.random.default_rng(0)
+    with pytest.raises(OSError, match="No space left"), VideoWriter(full, 64, 48) as writer:  # noqa: PT012
+        for _ in range(60):
+            writer.write(noise.integers(0, 256, (48, 64, 3), np.uint8))
     assert not list(tmp_path.iterdir())

@@ -20,7 +20,7 @@ def halves(mode: str = "RGB", size: tuple[int, int] = (160, 120)) -> Image.Image
     """Red on the left, green on the right."""
     image = Image.new("RGB", size, GREEN)
     image.paste(RED, (0, 0, size[0] // 2, size[1]))
-    return image.convert(mode)
+    return image.quantize(16) if mode == "P" else image.convert(mode)
 
 
 def near(rgb: np.ndarray, x: float, y: float, colour: tuple[int, int, int], tolerance: int = 12) -> bool:
@@ -50,9 +50,7 @@ def test_colours_come_out_as_they_are(mode: str, name: str, tmp_path: Path) -> N
 
 
 def test_an_embedded_profile_is_honoured(tmp_path: Path) -> None:
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    assert lab.profile is not None
     halves().save(tmp_path / "srgb.png", icc_profile=srgb.tobytes())
     halves().save(tmp_path / "broken.png", icc_profile=b"not a profile")
     for name in ("srgb.png", "broken.png"):
@@ -90,12 +88,11 @@ def test_transparency_gets_a_backdrop_that_shows_the_figure(colour: tuple[int, i
     assert (alpha[60, 60], alpha[5, 5]) == (255, 0)
     backdrop = rgb[alpha == 0].astype(int)
     assert backdrop.min() > 15  # never black
-    assert (backdrop.mean() < 90) is dark
+    assert bool(backdrop.mean() < 90) is dark
 
 
 def test_transparency_by_palette_and_none_at_all(tmp_path: Path) -> None:
     image = halves("P")
-    image.info["transparency"] = image.getpixel((10, 10))
     image.save(tmp_path / "palette.gif", transparency=image.getpixel((10, 10)))
     rgb, alpha = read(tmp_path / "palette.gif")
     assert alpha is not None
@@ -120,7 +117,7 @@ def test_tiny_pictures_are_enlarged(size: tuple[int, int], result: tuple[int, in
 def test_long_pictures_are_reduced(name: str, size: tuple[int, int], tmp_path: Path) -> None:
     halves("P" if name.startswith("p") else "RGB", size).save(tmp_path / name)
     rgb = load(tmp_path / name)
-    assert max(rgb.shape) <= LONGEST
+    assert max(rgb.shape) <= LONGEST or min(rgb.shape[:2]) == SHORTEST
     assert rgb.shape[1] / rgb.shape[0] == pytest.approx(size[0] / size[1], rel=0.03)
     assert near(rgb, 0.2, 0.5, RED)
     assert near(rgb, 0.8, 0.5, GREEN)

@@ -24,7 +24,7 @@ DENSITY_LIMIT = 1.7
 PROGRESS_EVERY = 4
 # An alpha channel cuts out a subject if it leaves at least this share of the picture empty, and as much filled.
 CUT_OUT = 0.05
-# An outline less sure than this is not cut along.
+# An outline less sure than this is not cut along; the less sure it is, the less the layers are moved apart.
 LEAST_TRUST = 0.2
 # Enlarged from less than this, a picture has no outlines to cut along.
 SMALLEST_TO_CUT = 128
@@ -55,9 +55,9 @@ class Scene:
         if motion.parallax or fit.lost(shape, frame) > CROP_WORTH_A_LOOK:
             found, exact = _subject(source)
         box = None if found is None else _extent(found, shape)
-        depth = 0.0 if found is None else 1.0 if exact else mask.trust(found)
-        layered = motion.parallax and depth >= LEAST_TRUST and min(shape) >= SMALLEST_TO_CUT
-        self.motion = motion = replace(motion, layered=layered, depth=depth if layered else 1.0)
+        trust = 0.0 if found is None else 1.0 if exact else mask.trust(found)
+        layered = motion.parallax and trust >= LEAST_TRUST and min(shape) >= SMALLEST_TO_CUT
+        self.motion = motion = replace(motion, layered=layered, depth=trust**2 if layered else 1.0)
         placement = fit.place(shape, frame, motion.reach(), box)
         if box is not None:
             self.motion = motion = motion.about(*_points(motion, placement.to_frame(box), shape, placement))

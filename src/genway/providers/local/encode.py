@@ -89,8 +89,11 @@ class VideoWriter:
         self._waiting.put(None)
         self._thread.join()
         if self._error is None:
-            self._container.close()
-        else:
+            try:
+                self._container.close()
+            except BaseException as error:
+                self._error = error
+        if self._error is not None:
             self._discard()
             raise self._error
 

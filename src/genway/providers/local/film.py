@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from genway.providers.local import fit, grade, mask, picture
-from genway.providers.local.encode import VideoWriter, rgb_from_yuv, yuv_from_rgb
+from genway.providers.local.encode import PRESET, VideoWriter, rgb_from_yuv, yuv_from_rgb
 from genway.providers.local.job import RenderFailed, RenderJob, RenderResult
 from genway.providers.local.motion import Box
 from genway.providers.local.picture import Pixels
@@ -28,17 +28,18 @@ def film(
     count: int | None = None,
     fps: Fraction | None = None,
     lens: grade.Lens | None = None,
+    preset: str = PRESET,
 ) -> RenderResult:
     """Write `video.mp4`, `poster.png` (the first frame) and `last_frame.png` into the job's folder.
 
     frames: height x width x 3, of the job's size. count: how many are expected, for the progress, which is told as 0.1…1.
-    fps: where it is not the job's. Raises RenderFailed when no frame comes.
+    fps: where it is not the job's. preset: of the encoder. Raises RenderFailed when no frame comes.
     """
     folder = Path(job.out_dir)
     video, poster, last = folder / "video.mp4", folder / "poster.png", folder / "last_frame.png"
     expected = count or job.frames
     yuv = None
-    with VideoWriter(video, job.width, job.height, fps=fps or job.fps) as writer:
+    with VideoWriter(video, job.width, job.height, fps=fps or job.fps, preset=preset) as writer:
         for index, rgb in enumerate(frames):
             yuv = yuv_from_rgb(rgb)
             if lens is not None:

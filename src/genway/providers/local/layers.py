@@ -13,6 +13,8 @@ FILL_SIDE = 256
 REFINE_RADIUS = 0.008
 GROW = 0.014
 TEXTURE = 14.0
+# From this share of the subject on the background is filled in, fully at twice of it.
+EDGE = 0.05
 
 
 class Layers(NamedTuple):
@@ -62,9 +64,7 @@ def _explaining(rgb: Pixels, background: Pixels, alpha: Weights) -> Weights:
     darker = 1 - picture / np.maximum(behind, 1)
     brighter = (picture - behind) / np.maximum(255 - behind, 1)
     needed = np.maximum(darker, brighter).max(2)
-    # Where there is only a breath of the subject, a difference is more likely one of the filling.
-    sure = np.clip((alpha - 0.08) / 0.12, 0, 1)
-    return np.asarray(np.maximum(alpha, np.clip(needed, 0, 1) * sure), np.float32)
+    return np.asarray(np.where(alpha > EDGE, np.maximum(alpha, np.clip(needed, 0, 1)), alpha), np.float32)
 
 
 def _foreground(rgb: Pixels, background: Pixels, alpha: Weights) -> Pixels:
@@ -86,9 +86,7 @@ def _background(rgb: Pixels, doubtful: Weights, alpha: Weights) -> Pixels:
         return rgb
     filled = _smooth_fill(rgb, hole) + _texture(rgb, hole)
     # Around the subject the picture is no source, the subject's colours bleed there, but it stays as it is.
-    edge = max(1, grow // 8)
-    covered = cv2.dilate(np.asarray(np.clip(alpha / 0.1, 0, 1), np.float32), _disc(edge))
-    weight = cv2.GaussianBlur(covered, (0, 0), edge / 2)[..., None]
+    weight = np.clip((alpha - EDGE) / EDGE, 0, 1)[..., None]
     return np.asarray(np.clip(rgb * (1 - weight) + filled * weight + 0.5, 0, 255), np.uint8)
 
 

@@ -17,7 +17,7 @@ from genway.providers.local.job import RenderFailed
 Pixels: TypeAlias = NDArray[Any]
 Weights: TypeAlias = NDArray[Any]
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 LONGEST = 4096
 SHORTEST = 64
 # For photographs: half the time of zlib's default strategy, and smaller.
@@ -42,8 +42,8 @@ def load(path: str | Path, max_pixels: int = 100_000_000) -> Pixels:
 def read(path: str | Path, max_pixels: int = 100_000_000, longest: int = LONGEST) -> Picture:
     """The picture, with its transparency if it had any.
 
-    Sides longer than `longest` are reduced, where the format allows it while decoding. A picture too small to work
-    with is enlarged. Raises RenderFailed naming what is wrong with the file.
+    One longer than `longest` is reduced, where the format allows it while decoding, unless it is very thin; one too
+    small to work with is enlarged. Raises RenderFailed naming what is wrong with the file.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -82,14 +82,16 @@ def _refused(message: str) -> RenderFailed:
 
 
 def _decoded(image: Image.Image, longest: int) -> Picture:
-    if max(image.size) > longest and image.mode not in ("P", "1"):
-        image.thumbnail((longest, longest), Image.Resampling.BOX)
+    scale = max(longest / max(image.size), SHORTEST / min(image.size))
+    if scale < 1 and image.mode not in ("P", "1"):
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BOX, reducing_gap=2.0)
     profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
     alpha = _alpha(image)
     rgb = np.asarray(_in_srgb(image, profile).convert("RGB"))
-    if max(rgb.shape) > longest:
-        rgb, alpha = _scaled(rgb, alpha, longest / max(rgb.shape))
+    scale = max(longest / max(rgb.shape[:2]), SHORTEST / min(rgb.shape[:2]))
+    if scale < 1:
+        rgb, alpha = _scaled(rgb, alpha, scale)
     rgb, alpha = _enlarged(rgb, alpha)
     if alpha is None:
         return Picture(np.ascontiguousarray(rgb), None)

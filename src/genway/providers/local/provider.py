@@ -32,6 +32,7 @@ from genway.operations import (
 from genway.providers.base import (
     ChannelSettings,
     Failed,
+    Files,
     Finished,
     Poll,
     Provider,
@@ -141,7 +142,7 @@ class LocalProvider(Provider):
         await self._forget_old()
         work = self._works[task_id] = _Work(submission.reference, self._work_dir / task_id)
         try:
-            job = await self._job(submission, work.folder)
+            job = await job_of(submission.operation, submission.files, str(work.folder), self._limits)
         except BaseException:
             self._works.pop(task_id, None)
             raise
@@ -167,54 +168,6 @@ class LocalProvider(Provider):
         """Stop what is not finished; it may be submitted again. Finished files stay for whoever has been told of them."""
         works, self._works = list(self._works.values()), {}
         await asyncio.gather(*(work.stop() for work in works if not isinstance(work.outcome, Finished)))
-
-    async def _job(self, submission: Submission, folder: Path) -> RenderJob:
-        operation, files = submission.operation, submission.files
-
-        async def path(ref: MediaRef | None) -> str | None:
-            return None if ref is None else str(await files.path(ref))
-
-        async def paths(refs: tuple[MediaRef, ...]) -> tuple[str, ...]:
-            return tuple([str(await files.path(ref)) for ref in refs])
-
-        common: dict[str, Any] = {"out_dir": str(folder), "seed": seed_of(operation), **self._limits}
-        for name in ("prompt", "style"):
-            common[name] = getattr(operation, name, "")
-        if (size := getattr(operation, "size", None)) is not None:
-            common |= {"width": size.width, "height": size.height}
-        match operation:
-            case VideoRequest():
-                first = operation.first_frame
-                if first is None and operation.last_frame is None and operation.references:
-                    first = operation.references[0]
-                begin, end = await path(first), await path(operation.last_frame)
-                picture = begin or end
-                return RenderJob(
-                    **common,
-                    kind="storyboard" if picture is None else "between" if begin and end else "camera",
-                    images=() if picture is None else (picture,),
-                    last_image=end if begin else None,
-                    towards_image=begin is None and end is not None,
-                    seconds=operation.seconds,
-                    camera=operation.camera,
-                )
-            case RestyleRequest():
-                return RenderJob(
-                    **common,
-                    kind="restyle",
-                    video=await path(operation.source),
-                    images=await paths(operation.references),
-                    seconds=operation.seconds,
-                    strength=operation.strength,
-                )
-            case ImageRequest():
-                pictures = await paths(operation.references)
-                return RenderJob(**common, kind="still", images=pictures, count=operation.count)
-            case UpscaleRequest():
-                source = await path(operation.source)
-                return RenderJob(**common, kind="upscale", width=0, height=0, video=source, factor=operation.factor)
-            case _:
-                raise VendorRefused(f"the built-in renderer cannot do {operation.kind}")
 
     async def _run(self, work: _Work, job: RenderJob, options: Mapping[str, str]) -> None:
         try:
@@ -262,6 +215,55 @@ class LocalProvider(Provider):
         if not self._swept:
             self._swept = True
             await asyncio.to_thread(_sweep, self._work_dir)
+
+
+async def job_of(operation: AnyOperation, files: Files, out_dir: str, limits: Mapping[str, Any]) -> RenderJob:
+    """What a worker has to do for an operation, with its files fetched. Raises what fetching raises, and VendorRefused."""
+
+    async def path(ref: MediaRef | None) -> str | None:
+        return None if ref is None else str(await files.path(ref))
+
+    async def paths(refs: tuple[MediaRef, ...]) -> tuple[str, ...]:
+        return tuple([str(await files.path(ref)) for ref in refs])
+
+    common: dict[str, Any] = {"out_dir": out_dir, "seed": seed_of(operation), **limits}
+    for name in ("prompt", "style"):
+        common[name] = getattr(operation, name, "")
+    if (size := getattr(operation, "size", None)) is not None:
+        common |= {"width": size.width, "height": size.height}
+    match operation:
+        case VideoRequest():
+            first = operation.first_frame
+            if first is None and operation.last_frame is None and operation.references:
+                first = operation.references[0]
+            begin, end = await path(first), await path(operation.last_frame)
+            picture = begin or end
+            return RenderJob(
+                **common,
+                kind="storyboard" if picture is None else "between" if begin and end else "camera",
+                images=() if picture is None else (picture,),
+                last_image=end if begin else None,
+                towards_image=begin is None and end is not None,
+                seconds=operation.seconds,
+                camera=operation.camera,
+            )
+        case RestyleRequest():
+            return RenderJob(
+                **common,
+                kind="restyle",
+                video=await path(operation.source),
+                images=await paths(operation.references),
+                seconds=operation.seconds,
+                strength=operation.strength,
+            )
+        case ImageRequest():
+            pictures = await paths(operation.references)
+            return RenderJob(**common, kind="still", images=pictures, count=operation.count)
+        case UpscaleRequest():
+            source = await path(operation.source)
+            return RenderJob(**common, kind="upscale", width=0, height=0, video=source, factor=operation.factor)
+        case _:
+            raise VendorRefused(f"the built-in renderer cannot do {operation.kind}")
 
 
 async def _converse(work: _Work, process: asyncio.subprocess.Process, job: RenderJob) -> Finished | Failed | None:

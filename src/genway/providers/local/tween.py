@@ -17,7 +17,6 @@ from genway.providers.local.picture import Pixels, Weights, resized
 from genway.providers.local.similarity import Similarity, motions
 
 WORKING_SIDE = 640
-MOTION_SIDE = 720
 LARGEST_CANVAS = 1.6
 TRUSTED_SHARE = (0.12, 0.35)
 BREATH = 0.07

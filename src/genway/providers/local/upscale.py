@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from genway.providers.local.clip import Clip, at_rate
+from genway.providers.local.encode import PRESET
 from genway.providers.local.film import film
 from genway.providers.local.job import RenderFailed, RenderJob, RenderResult
 from genway.providers.local.picture import Pixels
@@ -16,6 +17,9 @@ from genway.providers.local.picture import Pixels
 LONGEST_SIDE = 4096
 NOISE = 9
 SHARPENING = 0.9
+# The encoder looks dozens of frames ahead; of very large ones it could not keep so many within the renderer's memory.
+LARGE = 4_300_000
+SIMPLE_PRESET = "ultrafast"
 
 
 def render(job: RenderJob, progress: Callable[[float], None]) -> RenderResult:
@@ -33,7 +37,9 @@ def render(job: RenderJob, progress: Callable[[float], None]) -> RenderResult:
             enlarged(clip.upright(frame, clip.width, clip.height), width, height)
             for frame in at_rate(clip.moments(), clip.rate, job.max_seconds, clip.rate)
         )
-        return film(larger, frames, progress, count=max(1, round(seconds * clip.rate)), fps=clip.rate)
+        count = max(1, round(seconds * clip.rate))
+        preset = SIMPLE_PRESET if width * height > LARGE else PRESET
+        return film(larger, frames, progress, count=count, fps=clip.rate, preset=preset)
 
 
 def size(width: int, height: int, factor: float) -> tuple[int, int]:
