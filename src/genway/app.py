@@ -157,6 +157,7 @@ class Application:
         self.store = store
         state = self.litestar.state
         state.gateway, state.library, state.application = self.gateway, self.library, self
+        state.callback_http = self._callback_http
         self._background = [
             asyncio.create_task(self.runner.run(), name="runner"),
             asyncio.create_task(self.deliverer.run(), name="callbacks"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -53,6 +53,14 @@ class AccountView(msgspec.Struct, frozen=True):
     held: int
     budget_left: int | None
     unlimited: bool
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A task went from one state to another, at a time in Unix seconds; or something was noted while it stayed."""
+
+    at: float
+    before: State | None
+    after: State
 
 
 class Gateway:
@@ -262,15 +270,41 @@ class Gateway:
         return await self._view(task) if task else None
 
     async def list(
-        self, caller: Caller, *, states: Collection[State] = (), before: float | None = None, limit: int = 50
+        self,
+        caller: Caller,
+        *,
+        states: Collection[State] = (),
+        before: float | None = None,
+        limit: int = 50,
+        offset: int = 0,
+        dialect: str = "",
+        context: Mapping[str, str] | None = None,
+        kinds: Collection[str] = (),
+        past: str = "",
+        oldest_first: bool = False,
     ) -> list[Task]:
-        """The account's tasks, newest first."""
+        """The account's tasks, newest first; only those of one wire format, or those that remember these words of it.
+
+        kinds: only those of such operations. past: only what comes after this task in the list. Raises TaskNotFound for it.
+        """
+        cursor = await self._own(caller, past) if past else None
         found = await self._database.read(
             lambda connection: self._store.listing(
-                connection, account_id=caller.account_id, states=states, before=before, limit=limit
+                connection,
+                account_id=caller.account_id,
+                states=states,
+                before=before,
+                limit=limit,
+                offset=offset,
+                mode=caller.mode,
+                dialect=dialect,
+                context=context or {},
+                kinds=kinds,
+                past=cursor,
+                oldest_first=oldest_first,
             )
         )
-        return [await self._view(task) for task in found if task.mode == caller.mode]
+        return [await self._view(task) for task in found]
 
     async def usage(self, caller: Caller, *, since: float, before: float) -> Sequence[usage.Usage]:
         """What the account's tasks of that time were charged, by day and model."""
@@ -308,6 +342,20 @@ class Gateway:
 
     async def wait(self, caller: Caller, task_id: str, seconds: float) -> Task:
         """The task as soon as it has ended, or as it is after `seconds`."""
+        return await self._until(caller, task_id, seconds, lambda task: task.state.ended)
+
+    async def change(self, caller: Caller, seen: Task, seconds: float) -> Task:
+        """The task as soon as its state or progress differs from what was `seen`, or as it is after `seconds`."""
+        before = (seen.state, seen.progress)
+        return await self._until(caller, seen.id, seconds, lambda task: (task.state, task.progress) != before)
+
+    async def history(self, caller: Caller, task_id: str) -> tuple[Task, Sequence[Event]]:
+        """A task and what has happened to it so far, oldest first. Raises TaskNotFound."""
+        task = await self.get(caller, task_id)
+        events = await self._database.read(lambda connection: self._store.events(connection, task_id))
+        return task, [Event(row["at"], row["before"], row["after"]) for row in events]
+
+    async def _until(self, caller: Caller, task_id: str, seconds: float, met: Callable[[Task], bool]) -> Task:
         event = asyncio.Event()
         self._waiting.setdefault(task_id, set()).add(event)
         until = self._clock() + seconds
@@ -315,7 +363,7 @@ class Gateway:
             while True:
                 task = await self._own(caller, task_id)
                 left = until - self._clock()
-                if task.state.ended or left <= 0:
+                if met(task) or left <= 0:
                     return await self._view(task)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), min(left, 1.0))

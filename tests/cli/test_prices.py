@@ -26,10 +26,10 @@ def test_a_price_that_was_not_set_cannot_be_removed(genway: Genway) -> None:
     assert (said.code, said.err) == (1, "genway: no price was set for runway/gen3, *, by the second\n")
 
 
-def test_a_unit_is_one_of_four(genway: Genway) -> None:
+def test_a_unit_is_one_of_five(genway: Genway) -> None:
     said = genway("price", "set", "runway/gen3", "1", "--unit", "hour")
     assert said.code == 2
-    assert '"call", "second", "image", "token"' in said.err
+    assert '"call", "second", "image", "character", "token"' in said.err
 
 
 def test_a_negative_price_is_refused(genway: Genway) -> None:

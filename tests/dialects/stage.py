@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -76,6 +76,7 @@ class FakeGateway(Gateway):
         self.unlimited = False
         self.budget_left: int | None = None
         self.used: list[Usage] = []
+        self.on_wait: Callable[[], object] = lambda: None
 
     def base_url(self, requested: str) -> str:
         return requested.rstrip("/")
@@ -162,6 +163,34 @@ class FakeGateway(Gateway):
         if task is None or task.account_id != caller.account_id:
             raise TaskNotFound(f"there is no task {task_id}")
         return task
+
+    async def list(
+        self,
+        caller: Caller,
+        *,
+        states: Collection[State] = (),
+        before: float | None = None,
+        limit: int = 50,
+        offset: int = 0,
+        dialect: str = "",
+        context: Mapping[str, str] | None = None,
+    ) -> list[Task]:
+        found = [
+            task
+            for task in reversed(self.tasks.values())
+            if task.account_id == caller.account_id
+            and dialect in {"", task.dialect}
+            and (context or {}).items() <= task.context.items()
+            and (not states or task.state in states)
+            and (before is None or task.created_at < before)
+        ]
+        return found[offset : offset + limit]
+
+    async def wait(self, caller: Caller, task_id: str, seconds: float) -> Task:
+        """Nothing works here while somebody waits: the task as `on_wait` leaves it."""
+        await self.get(caller, task_id)
+        self.on_wait()
+        return await self.get(caller, task_id)
 
     async def delete(self, caller: Caller, task_id: str) -> None:
         await self.get(caller, task_id)

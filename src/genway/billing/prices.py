@@ -17,7 +17,7 @@ from genway.db.tables import prices
 from genway.errors import InvalidRequest, NoChannel, NotFound
 from genway.operations import AnyOperation
 
-UNITS = ("call", "second", "image", "token")
+UNITS = ("call", "second", "image", "character", "token")
 
 
 class Price(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from genway.cli.place import HERE, Place
 if TYPE_CHECKING:
     from genway.billing.prices import Price
 
-Unit = Literal["call", "second", "image", "token"]
+Unit = Literal["call", "second", "image", "character", "token"]
 
 app = group(
     "price",

@@ -82,7 +82,7 @@ prices = Table(
     Column("id", String, primary_key=True),
     Column("model", String, nullable=False),  # a qualified name, or a pattern: runway/*
     Column("operation", String, nullable=False, default="*"),
-    Column("unit", String, nullable=False),  # second, call, image, token
+    Column("unit", String, nullable=False),  # call, second, image, character, token
     Column("amount", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("retired_at", Double),

@@ -25,6 +25,7 @@ from typing import Any, Literal, get_type_hints
 import msgspec
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
 
 from genway.access.model import Asked, Caller
 from genway.dialects.body import read
@@ -36,7 +37,7 @@ ENTRY_POINTS = "genway.dialects"
 JSON = "application/json"
 LONGEST_WAIT = 60.0
 
-Handler = Callable[..., Awaitable["Answer"]]
+Handler = Callable[..., Awaitable["Answer | ASGIResponse"]]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -83,7 +84,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     formats: by the name stored with each task. render_error and render_quote turn an error, or the answer to a dry
     run, into this system's own shape. prefixes: the paths for which unknown routes are answered in that shape.
-    key_headers: where clients of this system put their key, besides `Authorization`.
+    key_headers: where clients of this system put their key, besides `Authorization`. unwrap: the key in a token of this
+    system's own making that came in its place; raises Unauthenticated.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     render_error: Callable[[GenwayError, Asking], Answer]
     render_quote: Callable[[Quote, Asking], Answer]
     key_headers: Sequence[str] = ()
+    unwrap: Callable[[str], str] | None = None
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -159,7 +162,7 @@ def _handler(dialect: Dialect, route: Route) -> HTTPRouteHandler:
         try:
             # Who asks is looked at before what is asked: a stranger's body is not even read.
             caller = await _caller(request, dialect) if "asked" in wants(route) else None
-            raw = await request.body() if "body" in wants(route) else b""
+            raw = await request.body() if _is_read(route, request) else b""
             answer = await call(route, request, raw, asking, _asked(request, caller, raw) if caller else None)
         except Quoted as quoted:
             answer = dialect.render_quote(quoted.quote, asking)
@@ -181,7 +184,9 @@ def wants(route: Route) -> Mapping[str, Any]:
     return {name: hints.get(name, str) for name in inspect.signature(route.handler).parameters}
 
 
-async def call(route: Route, request: Request[Any, Any, Any], raw: bytes, asking: Asking, asked: Asked | None) -> Answer:
+async def call(
+    route: Route, request: Request[Any, Any, Any], raw: bytes, asking: Asking, asked: Asked | None
+) -> Answer | ASGIResponse:
     """Run a route's handler with what its parameters ask for. Raises what the handler raises."""
     given: dict[str, Any] = {}
     for name, type_ in wants(route).items():
@@ -224,7 +229,20 @@ def error_answer(dialect: Dialect, error: GenwayError, asking: Asking) -> Answer
     return msgspec.structs.replace(answer, headers={**answer.headers, "Retry-After": str(max(1, round(error.retry_after)))})
 
 
-def respond(answer: Answer) -> Response[bytes]:
+class Ready(Response[bytes]):
+    """An answer that is made already, like a stored file or a stream of events."""
+
+    def __init__(self, made: ASGIResponse) -> None:
+        super().__init__(b"")
+        self._made = made
+
+    def to_asgi_response(self, *_: Any, **__: Any) -> ASGIResponse:
+        return self._made
+
+
+def respond(answer: Answer | ASGIResponse) -> Response[bytes]:
+    if isinstance(answer, ASGIResponse):
+        return Ready(answer)
     content = b"" if answer.body is None else msgspec.json.encode(answer.body)
     return Response(content, status_code=answer.status, headers=dict(answer.headers), media_type=JSON if content else None)
 
@@ -245,7 +263,7 @@ async def _caller(request: Request[Any, Any, Any], dialect: Dialect) -> Caller:
     if not secret:
         raise Unauthenticated("send your key in the header Authorization: Bearer <key>")
     gateway: Gateway = request.app.state.gateway
-    return await gateway.authenticate(secret)
+    return await gateway.authenticate(dialect.unwrap(secret) if dialect.unwrap else secret)
 
 
 def _asked(request: Request[Any, Any, Any], caller: Caller, raw: bytes) -> Asked:
@@ -266,6 +284,17 @@ def _asked(request: Request[Any, Any, Any], caller: Caller, raw: bytes) -> Asked
         lenient=_said(request, "x-genway-lenient"),
         wait=_preferred_wait(request.headers.get("prefer", "")),
     )
+
+
+def is_form(request: Request[Any, Any, Any]) -> bool:
+    """Whether the body is a form, with files perhaps."""
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+
+
+def _is_read(route: Route, request: Request[Any, Any, Any]) -> bool:
+    """Whether the body is read before the handler is called: not a form for a handler that takes it as it arrives."""
+    body = wants(route).get("body")
+    return body is not None and not (body is bytes and is_form(request))
 
 
 def _said(request: Request[Any, Any, Any], header: str) -> bool:

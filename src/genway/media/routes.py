@@ -66,14 +66,15 @@ async def stored_media(request: Request[Any, Any, Any], name: FromPath[str]) -> 
         if stored is None:
             raise NotFound("there is no such file")
         until = library.signer.verify(stored.id, request.query_params, now, account_id=stored.account_id)
-        return await _answer(library, stored, request, int(until - now), head)
+        return await send_file(library, stored, request, int(until - now), head)
     except GenwayError as error:
         return _refusal(error, head)
 
 
-async def _answer(
-    library: Library, stored: StoredMedia, request: Request[Any, Any, Any], seconds: int, head: bool
+async def send_file(
+    library: Library, stored: StoredMedia, request: Request[Any, Any, Any], seconds: int, head: bool = False
 ) -> ASGIResponse:
+    """Answer with a stored file, or the part that the request's `Range` asks for. seconds: how long it may be cached."""
     tag = f'"{stored.sha256}"'
     headers = SAFETY_HEADERS | {
         "ETag": tag,

@@ -74,13 +74,16 @@ class HttpProvider(Provider):
         """The headers of every call."""
         return {"Authorization": f"Bearer {self.channel.secret}"}
 
-    async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, submitting: bool = False) -> Any:
+    async def call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, submitting: bool = False, seconds: float = 0
+    ) -> Any:
         """The decoded JSON of a 2xx answer, or None if that has no body.
 
-        submitting: whether this call starts work, so that a lost or unclear answer is OutcomeUnknown.
+        submitting: whether this call starts work, so that a lost or unclear answer is OutcomeUnknown. seconds: the least time
+        that the vendor is given, where the answer is the work itself.
         Raises ProviderError. Redirects are not followed: the key belongs to the configured address alone.
         """
-        total = self.channel.timeout
+        total = max(self.channel.timeout, seconds)
         try:
             async with self.http.request(
                 method,
@@ -180,7 +183,10 @@ def at(body: Any, *path: str | int) -> Any:
 def error_words(body: Any) -> tuple[str, str]:
     """The code and the message of an error body in one of the shapes in use; empty strings where there is none."""
     inner = at(body, "error")
-    messages = (inner, at(inner, "message"), at(body, "message"), at(body, "msg"), at(body, "detail"), at(body, "failure"))
+    messages = (
+        *(inner, at(inner, "message"), at(body, "message"), at(body, "msg")),
+        *(at(body, "detail"), at(body, "detail", 0, "msg"), at(body, "failure")),
+    )
     codes = (at(inner, "code"), at(inner, "type"), at(body, "code"), at(body, "failureCode"))
     message = next((text for text in messages if isinstance(text, str) and text), "")
     code = next((str(value) for value in codes if isinstance(value, str | int) and value), "")

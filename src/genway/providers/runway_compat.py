@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
-from genway.operations import AnyOperation, Camera, MediaRef, PerformanceRequest, RestyleRequest, VideoRequest
+from genway.operations import AnyOperation, Camera, MediaRef, Operation, PerformanceRequest, RestyleRequest, VideoRequest
 from genway.providers.base import (
     Failed,
     Finished,
@@ -71,7 +71,8 @@ class RunwayCompat(HttpProvider):
     """A gateway in the page's dialect: genway itself, or one of its relatives. base_url: without `/runway`."""
 
     name = "runway_compat"
-    operations = (VideoRequest, RestyleRequest, PerformanceRequest)
+    feed: ClassVar[str] = "/runway/feed"
+    operations: ClassVar[tuple[type[Operation], ...]] = (VideoRequest, RestyleRequest, PerformanceRequest)
     models: Mapping[str, str] = {**VIDEO_MODELS, "runway/act_one": ACT_ONE}
 
     def refusal(self, operation: AnyOperation) -> str | None:
@@ -94,7 +95,7 @@ class RunwayCompat(HttpProvider):
         operation = submission.operation
         if (reason := self.refusal(operation)) is not None:
             raise VendorRefused(reason)
-        inline = self._inline_bytes()
+        inline = self.inline_bytes()
 
         async def address(ref: MediaRef) -> str:
             return await submission.files.address(ref, inline_bytes=inline)
@@ -116,11 +117,15 @@ class RunwayCompat(HttpProvider):
                 body["video"], body["image"] = await address(operation.performance), await address(operation.character)
             case _:
                 raise VendorRefused(f"{self.name} does not do {operation.kind}")
-        if callback := self.channel.options.get("callback_url"):
-            body["callback_url"] = callback
         if operation.format == FORMAT:
             body = with_extra(body, operation.extra, keep=PRICED)
-        answer = self._opened(await self.call("POST", f"/runway/pro/{path}", body, submitting=True), submitting=True)
+        return await self.hand_in(f"/runway/pro/{path}", body)
+
+    async def hand_in(self, path: str, body: dict[str, Any]) -> Submitted:
+        """Start what the body asks for. Raises ProviderError."""
+        if callback := self.channel.options.get("callback_url"):
+            body["callback_url"] = callback
+        answer = self._opened(await self.call("POST", path, body, submitting=True), submitting=True)
         # A row of new-api may hold the bare id.
         vendor_id = answer if isinstance(answer, str) else at(answer, "task_id")
         if not isinstance(vendor_id, str) or not vendor_id:
@@ -128,7 +133,7 @@ class RunwayCompat(HttpProvider):
         return Submitted(vendor_id)
 
     async def check(self, vendor_id: str) -> Running | Finished | Failed:
-        row = self._opened(await self.call("POST", "/runway/feed", {"task_id": vendor_id}), submitting=False)
+        row = self._opened(await self.call("POST", self.feed, {"task_id": vendor_id}), submitting=False)
         state = STATES.get(str(at(row, "status")).upper()) or STATES.get(str(at(row, "state")).upper())
         match state:
             case "queued":
@@ -159,7 +164,7 @@ class RunwayCompat(HttpProvider):
             return VendorDown
         return super().verdict(answer, submitting)
 
-    def _inline_bytes(self) -> int:
+    def inline_bytes(self) -> int:
         option = self.channel.options.get("inline_bytes", "0")
         if not option.isdecimal():
             raise VendorDown(f"the channel's option inline_bytes: a number of bytes, got {option}")

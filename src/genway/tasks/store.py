@@ -68,9 +68,32 @@ class TaskStore:
         states: Collection[State] = (),
         before: float | None = None,
         limit: int = 50,
+        offset: int = 0,
+        mode: str = "",
+        dialect: str = "",
+        context: Mapping[str, str] = {},
+        kinds: Collection[str] = (),
+        past: Task | None = None,
+        oldest_first: bool = False,
     ) -> list[Task]:
-        """Newest first."""
-        query = select(tasks).where(tasks.c.deleted_at.is_(None)).order_by(tasks.c.created_at.desc()).limit(limit)
+        """Newest first. context: what the tasks' own context has to say under these names. past: what the list goes on from."""
+        place = (tasks.c.created_at, tasks.c.id)
+        order = place if oldest_first else (column.desc() for column in place)
+        query = select(tasks).where(tasks.c.deleted_at.is_(None)).order_by(*order).limit(limit).offset(offset)
+        if past is not None:
+            here, there = tuple_(*place), (past.created_at, past.id)
+            query = query.where(here > there if oldest_first else here < there)
+        if kinds:
+            query = query.where(tasks.c.operation.in_(kinds))
+        if mode:
+            query = query.where(tasks.c.mode == mode)
+        if dialect:
+            query = query.where(tasks.c.dialect == dialect)
+        for name, value in context.items():
+            # A quote inside a value is escaped in JSON, so this can only be a member and its whole value. LIKE would not
+            # do: it overlooks capitals in SQLite.
+            member = msgspec.json.encode({name: value})[1:-1].decode()
+            query = query.where(func.replace(tasks.c.context, member, "") != tasks.c.context)
         if account_id is not None:
             query = query.where(tasks.c.account_id == account_id)
         if states:

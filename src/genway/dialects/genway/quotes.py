@@ -1,4 +1,4 @@
-"""genway's own routes: what belongs to no vendor."""
+"""`POST /v1/quote`: what any request would cost."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from litestar import Request
 from genway.access.model import Asked
 from genway.billing import money
 from genway.dialects import base
-from genway.dialects.base import Answer, Asking, Dialect, Quoted, Router
+from genway.dialects.base import Answer, Asking, Quoted, Router
 from genway.dialects.body import Body
-from genway.errors import GenwayError, InvalidRequest
+from genway.errors import InvalidRequest
 from genway.gateway import Quote
 
 route = Router()
@@ -60,32 +60,3 @@ def as_json(quote: Quote) -> dict[str, Any]:
         ],
         "warnings": list(quote.warnings),
     }
-
-
-def render_error(error: GenwayError, asking: Asking) -> Answer:
-    """The shape that most clients read."""
-    body = {
-        "error": {
-            "message": str(error),
-            "type": error.type,
-            "code": error.code,
-            "param": error.field,
-            "request_id": asking.request_id,
-        }
-    }
-    return Answer(body, error.status)
-
-
-def render_quote(quote: Quote, asking: Asking) -> Answer:
-    return Answer(as_json(quote))
-
-
-dialect = Dialect(
-    name="genway",
-    routes=route.routes,
-    formats={},
-    prefixes=("",),
-    render_error=render_error,
-    render_quote=render_quote,
-    key_headers=("x-api-key",),
-)

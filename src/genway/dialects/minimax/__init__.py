@@ -1,0 +1,33 @@
+"""MiniMax (Hailuo): videos, pictures, speech and music, at the original's own paths and under `/minimax`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from genway.dialects.base import Dialect, Format
+from genway.dialects.minimax import files, image, music, speech, video
+from genway.dialects.minimax.answers import PREFIXES, outcome, render_error, render_quote
+from genway.tasks.model import Task
+
+_routes = (*video.route.routes, *files.route.routes, *image.route.routes, *speech.route.routes, *music.route.routes)
+
+
+def _picture(task: Task) -> dict[str, Any]:
+    return {**image.render(task), "base_resp": outcome(task)}
+
+
+dialect = Dialect(
+    name="minimax",
+    routes=_routes,
+    formats={
+        **video.formats,
+        image.IMAGE: Format(_picture),
+        speech.SPEECH: Format(speech.render),
+        speech.LONG_SPEECH: Format(speech.render_long),
+        music.MUSIC: Format(music.render),
+    },
+    # Beside the prefixes only the exact paths: `/v1` belongs to others too.
+    prefixes=(*PREFIXES, *(route.paths[0] for route in _routes)),
+    render_error=render_error,
+    render_quote=render_quote,
+)

@@ -1,0 +1,50 @@
+"""The guide, in both languages, against what is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from genway.dialects.minimax import answers, camera, dialect, image, models, music, speech, video
+
+DOCS = Path(__file__).parents[2] / "docs"
+BODIES = (video.VideoGeneration, video.TemplateGeneration, image.ImageGeneration, speech.Speech, music.MusicGeneration)
+
+
+@pytest.fixture(params=[DOCS / "minimax.md", DOCS / "zh" / "minimax.md"], ids=["en", "zh"])
+def guide(request: pytest.FixtureRequest) -> str:
+    return str(request.param.read_text("utf-8"))
+
+
+def test_every_place_and_prefix_is_in_the_guide(guide: str) -> None:
+    for place in [*(route.paths[0] for route in dialect.routes), *answers.PREFIXES]:
+        assert place in guide, place
+
+
+def test_every_model_is_in_the_guide(guide: str) -> None:
+    for name in (*models.VIDEOS, *models.IMAGES, *models.SPEECH, *models.MUSIC):
+        assert f"`{name}`" in guide, name
+
+
+def test_every_field_is_in_the_guide(guide: str) -> None:
+    for name in {name for body in BODIES for name in body.__struct_fields__} - {"extra"}:
+        assert f"`{name}`" in guide, name
+
+
+def test_every_camera_command_is_in_the_guide(guide: str) -> None:
+    for command in (*camera.MOVES, *camera.CHINESE, *camera.MANNERS):
+        assert f"`[{command.capitalize()}]`" in guide, command
+
+
+def test_every_status_is_in_the_guide(guide: str) -> None:
+    words = {*video.STATUS.values(), *video.CALLBACK_STATUS.values(), *speech.LONG_STATUS.values()}
+    assert all(f"`{word}`" in guide for word in words)
+
+
+def test_every_code_is_in_the_guide(guide: str) -> None:
+    codes = (
+        *(answers.UNKNOWN, answers.TIMED_OUT, answers.RATE, answers.UNAUTHORIZED, answers.BALANCE),
+        *(answers.SENSITIVE_INPUT, answers.SENSITIVE_OUTPUT, answers.DOWNSTREAM, answers.INVALID, answers.BAD_KEY),
+    )
+    assert all(str(code) in guide for code in codes)
