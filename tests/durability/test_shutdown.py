@@ -19,7 +19,7 @@ def test_renderings_and_polls_go_on_in_the_next_process(make_site: MakeSite, ven
     process = site.serve()
     works = [make(f"shutdown {number} vendor:poll_error=12") for number in range(2) for make in (official_work, page_work)]
     works = [work._replace(prompt=f"{work.model} {work.prompt}") for work in works]
-    works += [local_work("shutdown local", seconds=30, key=TEST), local_work("shutdown genway:delay=600", key=TEST)]
+    works += [local_work("shutdown local", seconds=12, key=TEST), local_work("shutdown genway:delay=600", key=TEST)]
     known = {work: site.accepted(work) or "" for work in works}
     until(lambda: all(row.state == "running" for row in site.tasks()), "all tasks are running")
     _stop(process)
