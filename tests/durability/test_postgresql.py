@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,10 +32,10 @@ def site(make_site: MakeSite, vendor: Vendor, postgresql_url: str, tmp_path: Pat
     )
 
 
-def _serve_second(site: Site) -> str:
+def _serve_second(site: Site, **settings: Any) -> str:
     """Another machine: its own data folder, the same database; its address."""
     url = site.config.server.public_url
-    site.serve(data=site.folder / "second", server_port=url.rpartition(":")[2])
+    site.serve(data=site.folder / "second", server_port=url.rpartition(":")[2], **settings)
     return url
 
 
@@ -58,8 +59,8 @@ def test_another_machine_takes_over_from_one_that_was_killed(point: str, site: S
 
 
 def test_two_machines_share_the_work_of_a_crowd(site: Site, vendor: Vendor) -> None:
-    site.serve()
-    _serve_second(site)
+    site.serve(tasks_lease_seconds=30)
+    _serve_second(site, tasks_lease_seconds=30)
     works = _works("a crowd on two machines", 30)
     with ThreadPoolExecutor(16) as pool:
         known = dict(zip(works, map(str, pool.map(site.accepted, works)), strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,11 +26,11 @@ LOST_ANSWERS = ("lost", "garbage", "no_id", "accepted_error", "accepted_timeout"
 
 
 @pytest.fixture
-def site(make_site: MakeSite, vendor: Vendor) -> Iterator[Site]:
+def site(make_site: MakeSite, vendor: Vendor) -> Site:
     """A site with both providers, that serves."""
     made = make_site({"runwayml": vendor.url, "runway_compat": vendor.url})
     made.serve()
-    yield made
+    return made
 
 
 @BOTH
