@@ -7,6 +7,8 @@ import hashlib
 import hmac
 import os
 import secrets
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from genway.config import Config, ConfigError
 
