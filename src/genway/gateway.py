@@ -285,11 +285,16 @@ class Gateway:
     async def end(self, task: Task) -> Task | None:
         """Cancel whoever's task; None where it has ended already."""
         now = self._clock()
-        ended = await self._database.write(
-            lambda connection: self._store.end(
+
+        def write(connection: Connection) -> Task | None:
+            ended = self._store.end(
                 connection, task.id, (State.QUEUED, *UNDER_WAY), State.CANCELLED, now, "cancelled", error_code="cancelled"
             )
-        )
+            self._checkpoint("ending.before_commit", task.id)
+            return ended
+
+        ended = await self._database.write(write)
+        self._checkpoint("ending.committed", task.id)
         self._runner.attend(task.id)
         if ended is not None:
             self.changed(ended)
