@@ -17,6 +17,7 @@ import msgspec
 import structlog
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
+from litestar.plugins import PluginProtocol
 from litestar.types import Receive, Scope, Send
 
 from genway import health
@@ -49,6 +50,14 @@ ABANDONED_SECONDS = 24 * 3600
 IDEMPOTENCY_SECONDS = 7 * 24 * 3600
 
 
+class Web(Litestar):
+    """The web framework without its plugins for libraries that we do not use: importing pydantic alone takes half a second."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return plugins
+
+
 class Application:
     """One process of a server. `start` before the first request, `stop` after the last.
 
@@ -69,7 +78,7 @@ class Application:
         self._checkpoint = checkpoint
         self._dialects = dialects.discover()
         self._formats = {name: form for dialect in self._dialects.values() for name, form in dialect.formats.items()}
-        self.litestar = Litestar(
+        self.litestar = Web(
             [
                 *(handler for dialect in self._dialects.values() for handler in dialects.handlers(dialect)),
                 stored_media,
