@@ -28,8 +28,8 @@ from genway.routing.channels import LOCAL
 from genway.routing.choose import Router, Seat
 from genway.tasks.forced import forced, refuse
 from genway.tasks.metrics import ACCEPTED
-from genway.tasks.model import File, State, Task
-from genway.tasks.runner import UNDER_WAY, Checkpoint, Runner
+from genway.tasks.model import UNDER_WAY, File, State, Task
+from genway.tasks.runner import Checkpoint, Runner
 from genway.tasks.store import TaskStore
 from genway.vault import Vault
 
@@ -256,8 +256,8 @@ class Gateway:
         return await self._view(await self._own(caller, task_id))
 
     async def show(self, task_id: str) -> Task | None:
-        """A task whoever owns it: for callbacks and the operator."""
-        task = await self._database.read(lambda connection: self._store.get(connection, task_id))
+        """A task whoever owns it, also a deleted one: for callbacks and the operator."""
+        task = await self._database.read(lambda connection: self._store.get(connection, task_id, deleted=True))
         return await self._view(task) if task else None
 
     async def list(
