@@ -208,7 +208,7 @@ class Stage:
         finally:
             await self.runner.stop(0)
             await job
-            self.runner._stopping = False
+            self.runner.stopping = False
 
     def audit(self) -> list[str]:
         return self.database.read_now(ledger.audit)

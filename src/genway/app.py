@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,6 +17,7 @@ import msgspec
 import structlog
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
+from litestar.plugins import PluginProtocol
 from litestar.types import Receive, Scope, Send
 
 from genway import health
@@ -43,7 +46,16 @@ log = structlog.get_logger(__name__)
 
 LOCAL_AT_ONCE = 32
 HOUSEKEEPING_SECONDS = 600
+ABANDONED_SECONDS = 24 * 3600
 IDEMPOTENCY_SECONDS = 7 * 24 * 3600
+
+
+class Web(Litestar):
+    """The web framework without its plugins for libraries that we do not use: importing pydantic alone takes half a second."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return plugins
 
 
 class Application:
@@ -66,7 +78,7 @@ class Application:
         self._checkpoint = checkpoint
         self._dialects = dialects.discover()
         self._formats = {name: form for dialect in self._dialects.values() for name, form in dialect.formats.items()}
-        self.litestar = Litestar(
+        self.litestar = Web(
             [
                 *(handler for dialect in self._dialects.values() for handler in dialects.handlers(dialect)),
                 stored_media,
@@ -214,6 +226,7 @@ class Application:
             keep = self.config.tasks.keep_days * 86400
             try:
                 await self.library.expire(now)
+                await asyncio.to_thread(_sweep, self.config.data_dir / "work", now - ABANDONED_SECONDS)
                 await self.database.write(partial(self.store.forget_idempotency, before=now - IDEMPOTENCY_SECONDS))
                 if keep:
                     await self.database.write(partial(self.store.forget, before=now - keep))
@@ -243,6 +256,13 @@ def _http_problem(error: HTTPException, request: Request[Any, Any, Any]) -> Genw
         problem.status = 405  # type: ignore[misc]
         return problem
     return InvalidRequest(str(error.detail))
+
+
+def _sweep(work: Path, before: float) -> None:
+    """Remove the folders in which processes that are long gone had rendered."""
+    for folder in work.glob("*/*"):
+        if folder.stat().st_mtime < before:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _report(job: asyncio.Task[None]) -> None:

@@ -28,8 +28,8 @@ from genway.routing.channels import LOCAL
 from genway.routing.choose import Admission, Router
 from genway.tasks.forced import forced, refuse
 from genway.tasks.metrics import ACCEPTED
-from genway.tasks.model import File, State, Task
-from genway.tasks.runner import UNDER_WAY, Checkpoint, Runner
+from genway.tasks.model import UNDER_WAY, File, State, Task
+from genway.tasks.runner import Checkpoint, Runner
 from genway.tasks.store import TaskStore
 from genway.vault import Vault
 
@@ -265,8 +265,8 @@ class Gateway:
         return await self._view(await self._own(caller, task_id))
 
     async def show(self, task_id: str) -> Task | None:
-        """A task whoever owns it: for callbacks and the operator."""
-        task = await self._database.read(lambda connection: self._store.get(connection, task_id))
+        """A task whoever owns it, also a deleted one: for callbacks and the operator."""
+        task = await self._database.read(lambda connection: self._store.get(connection, task_id, deleted=True))
         return await self._view(task) if task else None
 
     async def list(
@@ -320,11 +320,16 @@ class Gateway:
     async def end(self, task: Task) -> Task | None:
         """Cancel whoever's task; None where it has ended already."""
         now = self._clock()
-        ended = await self._database.write(
-            lambda connection: self._store.end(
+
+        def write(connection: Connection) -> Task | None:
+            ended = self._store.end(
                 connection, task.id, (State.QUEUED, *UNDER_WAY), State.CANCELLED, now, "cancelled", error_code="cancelled"
             )
-        )
+            self._checkpoint("ending.before_commit", task.id)
+            return ended
+
+        ended = await self._database.write(write)
+        self._checkpoint("ending.committed", task.id)
         self._runner.attend(task.id)
         if ended is not None:
             self.changed(ended)

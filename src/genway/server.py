@@ -136,10 +136,25 @@ def free_port(host: str, port: int = 0) -> int:
         return int(probe.getsockname()[1])
 
 
+@contextlib.contextmanager
+def held_port(host: str, port: int) -> Iterator[int]:
+    """Keep `port`, or for 0 a free one, from other servers while ours run on it. Raises ConfigError.
+
+    The sockets that serve share their port, and would share it with a server of anybody else as silently. This one only
+    occupies it: it never listens, so nothing ever comes to it.
+    """
+    number = free_port(host, port)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as guard:
+        guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        with contextlib.suppress(OSError):  # what is left of another program's connections passes with time
+            guard.bind((host, number))
+        yield number
+
+
 def _serve_one(config: Config, started: Callable[[int], None]) -> None:
-    with locked(config):
+    with locked(config), held_port(config.server.host, config.server.port) as port:
         prepare(config)
-        run(config, free_port(config.server.host, config.server.port), started)
+        run(config, port, started)
 
 
 def run(config: Config, port: int, started: Callable[[int], None], *, owner: str = "", **arguments: object) -> None:
@@ -220,13 +235,12 @@ async def _listening(host: str, port: int, serving: asyncio.Future[None]) -> Non
 
 def _serve_many(config: Config) -> None:
     """One process for each worker; one that dies is replaced, and the others go on with its work at once."""
-    with locked(config):
+    with locked(config), held_port(config.server.host, config.server.port) as port:
         counts = config.data_dir / "metrics"
         shutil.rmtree(counts, ignore_errors=True)
         counts.mkdir()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
         prepare(config)
-        port = free_port(config.server.host, config.server.port)
         workers: dict[int, str] = {}
         stopping = False
 

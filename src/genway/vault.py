@@ -7,10 +7,13 @@ import hashlib
 import hmac
 import os
 import secrets
-
-from cryptography.fernet import Fernet, InvalidToken
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from genway.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
 
 KEY_FILE = "secret.key"
 LEAST_BYTES = 32
@@ -23,8 +26,14 @@ class Vault:
         if len(secret) < LEAST_BYTES:
             raise ConfigError(f"security.secret_key: at least {LEAST_BYTES} bytes, got {len(secret)}")
         self._hash_key = self._derive(secret, "key-hash")
-        self._fernet = Fernet(base64.urlsafe_b64encode(self._derive(secret, "credentials")))
+        self._credentials_key = base64.urlsafe_b64encode(self._derive(secret, "credentials"))
         self.link_key = self._derive(secret, "links")
+
+    @cached_property
+    def _fernet(self) -> Fernet:
+        from cryptography.fernet import Fernet  # noqa: PLC0415 - slow to import, and only credentials need it
+
+        return Fernet(self._credentials_key)
 
     def hash(self, key: str) -> str:
         """What is stored of an API key: 64 hexadecimal digits."""
@@ -35,6 +44,8 @@ class Vault:
 
     def decrypt(self, data: bytes) -> str:
         """Raises ConfigError when the data was encrypted with another secret."""
+        from cryptography.fernet import InvalidToken  # noqa: PLC0415
+
         try:
             return self._fernet.decrypt(bytes(data)).decode()
         except InvalidToken:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from sqlalchemy import Connection
 
 from cli_stage import Genway
 from genway.callbacks import outbox
@@ -14,8 +17,14 @@ CALLBACK = "http://receiver.example/hook"
 def told(opened: Opened, task_id: str, *, dead: bool = False) -> str:
     """A callback of a task, waiting, or given up after a 500; returns its id."""
 
-    def write(connection: outbox.Connection) -> str:
-        details = {"account_id": "acc_1", "url": CALLBACK, "event": "succeeded", "now": opened.now, "give_up_seconds": 60}
+    def write(connection: Connection) -> str:
+        details: dict[str, Any] = {
+            "account_id": "acc_1",
+            "url": CALLBACK,
+            "event": "succeeded",
+            "now": opened.now,
+            "give_up_seconds": 60,
+        }
         callback_id = outbox.enqueue(connection, task_id=task_id, **details)
         if dead:
             outbox.claim(connection, [callback_id], owner="p", now=opened.now, lease_seconds=9)

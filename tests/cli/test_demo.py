@@ -49,6 +49,8 @@ def test_a_picture_becomes_a_video(tmp_path: Path) -> None:
         (stream,) = container.streams.video
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert (stream.width, stream.height, stream.frames) == (1280, 768, 120)
+        assert stream.duration is not None
+        assert stream.time_base is not None
         assert float(stream.duration * stream.time_base) == pytest.approx(5)
     shown = list(frames(out))[::40]
     assert all(np.abs(one.astype(int) - other.astype(int)).mean() > 2 for one, other in pairwise(shown))

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from cli_stage import Genway
+from genway.server import held_port
 from running import Running, start_server
 
 DEADLINE = 10.0
@@ -106,3 +107,13 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     assert said.returncode == 1
     assert said.stderr.startswith("genway: 127.0.0.1:")
     assert said.stderr.endswith("cannot be listened on: Address already in use; use --port or --host\n")
+
+
+def test_a_port_is_never_shared_with_another_gateway_that_is_only_starting(tmp_path: Path) -> None:
+    with held_port("127.0.0.1", 0) as port:
+        arguments = ["serve", "--port", str(port), "--data", str(tmp_path)]
+        said = subprocess.run(
+            [sys.executable, "-m", "genway", *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert (said.returncode, said.stderr.count("\n")) == (1, 1)
+    assert "cannot be listened on" in said.stderr

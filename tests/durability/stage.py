@@ -247,7 +247,12 @@ class Site:
                 start_new_session=True,
             )
         self.parents.append(parent)
-        until(lambda: len(psutil.Process(parent.pid).children()) == workers and self.ready(), "the workers are ready")
+
+        def serving() -> bool:
+            assert parent.poll() is None, "it ended; its log says why"
+            return len(psutil.Process(parent.pid).children()) == workers and self.ready()
+
+        until(serving, "the workers are ready")
         return parent
 
     def ready(self) -> bool:

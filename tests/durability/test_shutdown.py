@@ -19,7 +19,7 @@ def test_renderings_and_polls_go_on_in_the_next_process(make_site: MakeSite, ven
     process = site.serve()
     works = [make(f"shutdown {number} vendor:poll_error=12") for number in range(2) for make in (official_work, page_work)]
     works = [work._replace(prompt=f"{work.model} {work.prompt}") for work in works]
-    works += [local_work("shutdown local", seconds=30, key=TEST), local_work("shutdown genway:delay=600", key=TEST)]
+    works += [local_work("shutdown local", seconds=12, key=TEST), local_work("shutdown genway:delay=600", key=TEST)]
     known = {work: site.accepted(work) or "" for work in works}
     until(lambda: all(row.state == "running" for row in site.tasks()), "all tasks are running")
     _stop(process)
@@ -55,7 +55,7 @@ def test_a_request_that_has_begun_is_answered(make_site: MakeSite, vendor: Vendo
     site = make_site({"runwayml": vendor.url}, server_drain_seconds=DRAIN)
     process = site.serve()
     work = official_work("shutdown in the middle of a request")
-    with _half_sent(site, work) as (connection, rest):
+    with HalfSent(site, work) as (connection, rest):
         process.send(signal.SIGTERM)
         until(lambda: "server.stopping" in _log(site), "it has noticed")
         connection.sendall(rest)
@@ -101,7 +101,7 @@ def _log(site: Site) -> str:
     return (site.folder / "server-0.log").read_text()
 
 
-class _half_sent:
+class HalfSent:
     """A connection on which half of a submit was sent, and the other half."""
 
     def __init__(self, site: Site, work: Work) -> None:

@@ -210,6 +210,8 @@ async def test_a_deleted_task_cannot_be_found(stage: Stage) -> None:
     await stage.gateway.delete(caller, task.id)
     with pytest.raises(TaskNotFound):
         await stage.gateway.get(caller, task.id)
+    told = await stage.gateway.show(task.id)
+    assert told is not None, "its callback has something to tell"
     assert stage.audit() == []
 
 
@@ -239,6 +241,23 @@ async def test_a_result_whose_link_is_dead_is_asked_for_again_and_then_given_up(
     assert stage.balance(caller) == (MILLION, 0)
 
 
+async def test_a_rendered_file_that_vanished_is_rendered_again(stage: Stage) -> None:
+    caller = stage.account(mode="test")
+    gone = ResultFile("image", path=str(stage.folder / "gone.png"))
+    Scripted.scripts["local"] = {"check": [Finished((gone,)), Finished((stage.picture(),))]}
+    done = await stage.until(caller, await stage.submit(caller))
+    assert done.state == State.SUCCEEDED
+    assert len(Scripted.seen["local"]) == 2
+
+
+async def test_a_vendors_file_that_vanished_gives_the_money_back(stage: Stage) -> None:
+    caller = stage.account(topup=MILLION, credit_limit=0)
+    script(check=[Finished((ResultFile("image", path=str(stage.folder / "gone.png")),))])
+    done = await stage.until(caller, await stage.submit(caller))
+    assert (done.state, done.error_code) == (State.FAILED, "result_lost")
+    assert stage.balance(caller) == (MILLION, 0)
+
+
 async def test_a_result_at_a_private_address_is_not_fetched(stage: Stage) -> None:
     caller = stage.account()
     script(check=[Finished((ResultFile("video", url="http://169.254.169.254/latest"),))])
@@ -252,7 +271,7 @@ async def test_no_channel_is_left_and_the_task_expires_in_the_queue(stage: Stage
     task = await stage.submit(caller)
     stage.database.write_now(lambda c: c.exec_driver_sql("UPDATE channels SET disabled_at = 1, version = 2").rowcount)
     stage.clock.now += 2
-    stage.runner._slots.dismiss()
+    stage.runner.slots.dismiss()
     for _ in range(60):
         async with stage.running():
             await asyncio.sleep(0.02)

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import time
-
-from limits import RateLimitItemPerMinute
-from limits.aio.storage import Storage
-from limits.aio.strategies import MovingWindowRateLimiter, RateLimiter
-from limits.storage import storage_from_string
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from genway.access.model import Caller
 from genway.errors import RateLimited
+
+if TYPE_CHECKING:
+    from limits.aio.strategies import RateLimiter
 
 
 class RequestLimits:
     """store: an address as the library `limits` names them: `async+memory://`, `async+redis://host:6379`."""
 
     def __init__(self, store: str, per_minute: int) -> None:
-        storage = storage_from_string(store)
-        assert isinstance(storage, Storage)
-        self._limiter: RateLimiter = MovingWindowRateLimiter(storage)
+        self._store = store
         self._per_minute = per_minute
+
+    @cached_property
+    def _limiter(self) -> RateLimiter:
+        from limits.aio.storage import Storage  # noqa: PLC0415 - slow to import, and many servers have no limits
+        from limits.aio.strategies import MovingWindowRateLimiter  # noqa: PLC0415
+        from limits.storage import storage_from_string  # noqa: PLC0415
+
+        storage = storage_from_string(self._store)
+        assert isinstance(storage, Storage)
+        return MovingWindowRateLimiter(storage)
 
     async def count(self, caller: Caller) -> None:
         """Count one request. Raises RateLimited with the seconds until the next one is allowed."""
         most = self._per_minute if caller.requests_per_minute is None else caller.requests_per_minute
         if not most:
             return
+        from limits import RateLimitItemPerMinute  # noqa: PLC0415
+
         limit = RateLimitItemPerMinute(most)
         if not await self._limiter.hit(limit, caller.key_id):
             window = await self._limiter.get_window_stats(limit, caller.key_id)

@@ -104,6 +104,7 @@ def started(
         text=True,
         encoding="utf-8",
         errors="replace",
+        process_group=0,  # Ctrl-C is for the one who started it, who then ends it in order
     )
     child = Child(process, log)
     try:

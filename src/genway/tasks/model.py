@@ -35,13 +35,15 @@ class State(StrEnum):
 
 ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
 
+UNDER_WAY = (State.SUBMITTING, State.RUNNING, State.STORING, State.PARKED)
+
 FOLLOWS: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.SUBMITTING, State.FAILED, State.CANCELLED, State.EXPIRED}),
     State.SUBMITTING: frozenset(
         {State.QUEUED, State.RUNNING, State.STORING, State.PARKED, State.FAILED, State.CANCELLED, State.EXPIRED}
     ),
     State.RUNNING: frozenset({State.QUEUED, State.STORING, State.PARKED, State.FAILED, State.CANCELLED, State.EXPIRED}),
-    State.STORING: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED}),
+    State.STORING: frozenset({State.QUEUED, State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED}),
     State.PARKED: frozenset({State.RUNNING, State.STORING, State.FAILED, State.CANCELLED, State.EXPIRED}),
 } | dict.fromkeys(ENDED, frozenset[State]())
 

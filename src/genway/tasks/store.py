@@ -53,10 +53,14 @@ class TaskStore:
         connection.execute(_insert_task, values)
         self._record(connection, values["id"], None, State.QUEUED, values["created_at"], "accepted")
 
-    def get(self, connection: Connection, task_id: str, *, account_id: str | None = None) -> Task | None:
-        """A task that was not deleted; with `account_id` only that account's."""
+    def get(self, connection: Connection, task_id: str, *, account_id: str | None = None, deleted: bool = False) -> Task | None:
+        """A task that was not `deleted`, unless such are asked for; with `account_id` only that account's."""
         row = connection.execute(_by_id, {"i": task_id}).one_or_none()
-        if row is None or row.deleted_at is not None or (account_id is not None and row.account_id != account_id):
+        if (
+            row is None
+            or (row.deleted_at is not None and not deleted)
+            or (account_id is not None and row.account_id != account_id)
+        ):
             return None
         return to_task(row)
 

@@ -37,7 +37,13 @@ def photo(name: str, width: int, height: int) -> Pixels:
 
 
 def moving(
-    name: str, width: int, height: int, *, motion: Similarity, parts: tuple[float, ...] = (0, 0.5, 1), thing: complex | None = None
+    name: str,
+    width: int,
+    height: int,
+    *,
+    motion: Similarity,
+    parts: tuple[float, ...] = (0, 0.5, 1),
+    thing: complex | None = None,
 ) -> list[Pixels]:
     """What a camera sees that moves evenly over a photo, at parts of its way; the motion is about the frame's centre.
 

@@ -25,7 +25,7 @@ PROGRESS_EVERY = 4
 # An alpha channel cuts out a subject if it leaves at least this share of the picture empty, and as much filled.
 CUT_OUT = 0.05
 # An outline less sure than this is not cut along; the less sure it is, the less the layers are moved apart.
-LEAST_TRUST = 0.2
+LEAST_TRUST = 0.88
 # Enlarged from less than this, a picture has no outlines to cut along.
 SMALLEST_TO_CUT = 128
 HEAD_ROOM = 0.03

@@ -135,7 +135,9 @@ def trust(found: Weights) -> float:
         return 0.0
     outline = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8))
     vague = (found > 0.15) & (found < 0.85) & (outline == 0)
-    return float(np.clip(1 - TRUST_LOST * vague.sum() / max(1, int(solid.sum())), 0, 1))
+    # A thin thing is nearly all outline, and not to be blamed for that.
+    size = int(solid.sum()) + 0.6 * int(outline.sum())
+    return float(np.clip(1 - TRUST_LOST * vague.sum() / max(1.0, size), 0, 1))
 
 
 def _clear(found: Weights) -> Weights | None:
