@@ -26,6 +26,7 @@ from genway.callbacks.delivery import Deliverer, Rendered
 from genway.config import Config
 from genway.db import Database
 from genway.dialects import base as dialects
+from genway.dialects.genway import vendor_calls
 from genway.edge import Edge
 from genway.errors import GenwayError, InvalidRequest, NotFound
 from genway.gateway import Gateway
@@ -98,7 +99,7 @@ class Application:
     async def start(self) -> None:
         config = self.config
         config.data_dir.mkdir(parents=True, exist_ok=True)
-        vault = open_vault(config)
+        vault = self._vault = open_vault(config)
         policy = AddressPolicy(config.media.allow_private)
         self.database = Database(
             config.database_url, group_wait=config.database.group_wait_seconds, readers=config.database.readers
@@ -140,6 +141,7 @@ class Application:
             clock=self._clock,
             changed=self._changed,
             checkpoint=self._checkpoint,
+            vendor_callback=self._vendor_callback,
         )
         self.gateway = Gateway(
             config,
@@ -203,6 +205,10 @@ class Application:
                 "max_seconds": str(self.config.media.max_seconds),
             },
         )
+
+    def _vendor_callback(self, reference: str) -> str:
+        """Where a vendor may call about an attempt; nothing where nobody could reach it."""
+        return vendor_calls.address(self.config.server.public_url, self._vault, reference)
 
     def _tells(self, dialect: str, state: State) -> bool:
         form = self._formats.get(dialect)

@@ -20,7 +20,7 @@ from genway.billing.prices import Price, Quote, QuoteLine
 from genway.config import Config
 from genway.db import Database
 from genway.db.tables import idempotency, tasks
-from genway.errors import Conflict, IdempotencyMismatch, TaskNotFound, Unavailable
+from genway.errors import Conflict, IdempotencyMismatch, NotFound, TaskNotFound, Unavailable
 from genway.media.address import AddressPolicy, check_text
 from genway.media.library import Library
 from genway.operations import AnyOperation, MediaRef, Parent, to_json
@@ -377,6 +377,12 @@ class Gateway:
             self._waiting[task_id].discard(event)
             if not self._waiting[task_id]:
                 del self._waiting[task_id]
+
+    def vendor_called(self, reference: str, signature: str, body: Any) -> None:
+        """A vendor calls about an attempt. Raises NotFound where the address is not one that we gave out."""
+        if not self._vault.signed(f"vendor:{reference}", signature):
+            raise NotFound("there is nothing here")
+        self._runner.vendor_called(reference.rpartition("-")[0], body)
 
     def changed(self, task: Task) -> None:
         """Tell those who wait for a task that it moved."""

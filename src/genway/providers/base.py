@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -135,6 +135,8 @@ class Submission(msgspec.Struct, frozen=True):
 
     reference: unique to the attempt and the same after a crash; for vendors with idempotency keys.
     model: the vendor's own name of the model, after the channel's aliases.
+    callback_url: an address of ours, for vendors that call when something has changed; empty where this server has no
+    public one. What comes there is only a reason to ask, so polling stays the truth.
     options: forced outcomes for the local provider, from a test key's prompt; empty otherwise.
     """
 
@@ -144,6 +146,7 @@ class Submission(msgspec.Struct, frozen=True):
     model: str
     files: Files
     options: Mapping[str, str] = {}
+    callback_url: str = ""
 
 
 class Poll(msgspec.Struct, frozen=True):
@@ -205,6 +208,10 @@ class Provider(ABC):
 
     async def find(self, reference: str) -> Submitted | None:
         """Look up an attempt whose outcome is unknown. None where the vendor cannot say."""
+        return None
+
+    def from_callback(self, body: Any) -> Submitted | None:
+        """The work that the vendor's call to `callback_url` tells of: for an attempt whose answer was lost."""
         return None
 
     async def test(self) -> str:

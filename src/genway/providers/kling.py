@@ -147,6 +147,8 @@ class Kling(HttpProvider):
         if operation.format == FORMAT:
             body = with_extra(body, operation.extra, keep=KEPT)
         body["external_task_id"] = submission.reference
+        if submission.callback_url:
+            body["callback_url"] = submission.callback_url
         data = await self._call("POST", f"/v1/{path}", body, submitting=True)
         if isinstance(operation, SpeechRequest):
             return self._finished(data)

@@ -72,6 +72,8 @@ class Luma(HttpProvider):
         if operation.format == FORMAT:
             known = {name: value for name, value in operation.extra.items() if name != ROLES}
             body = with_extra(body, known, keep=PRICED)
+        if submission.callback_url:
+            body["callback_url"] = submission.callback_url
         answer = await self.call("POST", f"{BASE}/generations{path}", body, submitting=True)
         vendor_id = at(answer, "id")
         if not isinstance(vendor_id, str) or not vendor_id:
@@ -92,6 +94,10 @@ class Luma(HttpProvider):
                 return Failed("invalid_request" if UNREADABLE in message else "vendor_error", message)
             case state:
                 raise self.unclear(f"luma answered a state that is not known: {state!r}", submitting=False)
+
+    def from_callback(self, body: Any) -> Submitted | None:
+        vendor_id = at(body, "id")
+        return Submitted(vendor_id) if isinstance(vendor_id, str) and vendor_id else None
 
     async def cancel(self, vendor_id: str) -> None:
         try:

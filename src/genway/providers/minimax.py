@@ -35,6 +35,7 @@ from genway.providers.base import (
     Poll,
     ProviderError,
     ResultFile,
+    Role,
     Running,
     Submission,
     Submitted,
@@ -100,6 +101,8 @@ class MiniMax(HttpProvider):
         if operation.format.startswith("minimax."):
             body = with_extra(body, operation.extra, keep=FIXED)
         synchronous = path in requests.SYNCHRONOUS
+        if submission.callback_url and isinstance(operation, VideoRequest | EffectRequest):
+            body["callback_url"] = submission.callback_url
         seconds = SYNCHRONOUS_SECONDS if synchronous else 0
         answer = self.opened(await self.call("POST", self.path(path), body, submitting=True, seconds=seconds), submitting=True)
         if synchronous:
@@ -126,7 +129,7 @@ class MiniMax(HttpProvider):
             case status if status in ENDED:
                 return self._failed(answer)
             case status if status in DONE:
-                role = "audio" if kind == "speech" else "video"
+                role: Role = "audio" if kind == "speech" else "video"
                 return Finished((ResultFile(role, url=await self._link(answer)),))
         raise self.unclear(f"{self.name} answered a status that is not known: {at(answer, 'status')!r}", submitting=False)
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -85,7 +85,8 @@ class Pika(HttpProvider):
                     [body["image_url"]] = pictures
         else:
             raise VendorRefused(f"{self.name} does not do {operation.kind}")
-        answer = await self.call("POST", f"/{APPLICATION}/{submission.model}/{route}", body, submitting=True)
+        tell = f"?fal_webhook={quote(submission.callback_url, safe='')}" if submission.callback_url else ""
+        answer = await self.call("POST", f"/{APPLICATION}/{submission.model}/{route}{tell}", body, submitting=True)
         return Submitted(self._place(answer))
 
     async def check(self, vendor_id: str) -> Running | Finished | Failed:

@@ -172,6 +172,7 @@ class Drive:
             model=seat.vendor_model(task.operation.model),
             files=TaskFiles(task.account_id, task.id, runner.library, task.base_url),
             options=self._forced(),
+            callback_url=runner.vendor_callback(f"{task.id}-{task.attempt}"),
         )
         runner.checkpoint("vendor.calling", task.id)
         try:
@@ -382,7 +383,9 @@ class Drive:
             now = runner.clock()
             if seat is not None:
                 try:
-                    found = await seat.provider.find(f"{task.id}-{task.attempt}")
+                    told = runner.told.pop(task.id, None)
+                    found = seat.provider.from_callback(told) if told is not None else None
+                    found = found or await seat.provider.find(f"{task.id}-{task.attempt}")
                     if found is not None:
                         await self._move(State.RUNNING, f"found at the vendor as {found.vendor_id}", vendor_id=found.vendor_id)
                         return 0.0

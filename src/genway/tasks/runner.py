@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
@@ -33,7 +34,7 @@ class Runner:
     """Looks after the tasks of one process.
 
     owner: this process's name in leases. checkpoint: told the name of every step and the task's id; crash tests end
-    the process there.
+    the process there. vendor_callback: the address to give to vendors for an attempt, or nothing.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Runner:
         changed: Callable[[Task], None] = lambda task: None,
         checkpoint: Checkpoint = lambda name, task_id: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        vendor_callback: Callable[[str], str] = lambda reference: "",
     ) -> None:
         self.database = database
         self.store = store
@@ -61,6 +63,8 @@ class Runner:
         self.checkpoint = checkpoint
         self._sleep = sleep
         self.slots = Slots()
+        self.vendor_callback = vendor_callback
+        self.told: dict[str, Any] = {}
         self._driving: dict[str, asyncio.Task[None]] = {}
         self._attention: dict[str, asyncio.Event] = {}
         self._letting_go: dict[str, float] = {}
@@ -79,6 +83,12 @@ class Runner:
         """A task was changed from outside (cancelled): look at it now."""
         if task_id in self._attention:
             self._attention[task_id].set()
+
+    def vendor_called(self, task_id: str, body: Any) -> None:
+        """A vendor says that something has changed: ask now. body: kept for an attempt whose answer was lost."""
+        if task_id in self._attention:
+            self.told[task_id] = body
+            self.attend(task_id)
 
     async def run(self) -> None:
         """Pick tasks up until `stop`."""
@@ -178,6 +188,7 @@ class Runner:
         finally:
             self._driving.pop(task.id, None)
             self._attention.pop(task.id, None)
+            self.told.pop(task.id, None)
             if drive.waits_for:
                 self._waiting_for[task.id] = drive.waits_for
             elif wait:

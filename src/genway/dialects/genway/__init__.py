@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genway.dialects.base import Answer, Asking, Dialect
-from genway.dialects.genway import quotes, tasks
+from genway.dialects.genway import quotes, tasks, vendor_calls
 from genway.dialects.genway.quotes import as_json
 from genway.errors import GenwayError
 from genway.gateway import Quote
@@ -31,7 +31,7 @@ def render_quote(quote: Quote, asking: Asking) -> Answer:
 
 dialect = Dialect(
     name="genway",
-    routes=(*quotes.route.routes, *tasks.route.routes),
+    routes=(*quotes.route.routes, *tasks.route.routes, *vendor_calls.route.routes),
     formats={},
     prefixes=("",),
     render_error=render_error,
