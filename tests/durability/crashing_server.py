@@ -23,10 +23,9 @@ from typing import NamedTuple
 
 import psutil
 
-from genway import config, logs, server
+from genway import config, logs, providers, server
 from genway.providers.base import Poll
-from genway.providers.runway_compat import RunwayCompat
-from genway.providers.runwayml import Runwayml
+from genway.routing.channels import LOCAL
 
 START_SECONDS = 60.0
 # The vendors' own pace, 5 s and more between two polls, would leave these tests waiting.
@@ -55,8 +54,9 @@ def run(
     own = {name: value for name, value in variables.items() if name.startswith(config.PREFIX)}
     settings = config.load(environ=own)
     logs.configure(settings.log)
-    for provider in (Runwayml, RunwayCompat):
-        provider.poll = PACE
+    for provider in providers.discover().values():
+        if provider.name != LOCAL:
+            provider.poll = PACE
     if settings.server.workers > 1:
         server.serve(settings)
         return
@@ -89,7 +89,7 @@ _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
     [
         *("genway.app", "genway.server", "genway.dialects.runway"),
-        *("genway.providers.local", "genway.providers.runwayml", "genway.providers.runway_compat"),
+        *(f"genway.providers.{name}" for name in ("local", "runwayml", "runway_compat", "luma", "kling", "minimax", "pika")),
         *("granian.server.embed", "uvloop", "litestar.plugins.attrs", "litestar.plugins.pydantic"),
     ]
 )

@@ -169,6 +169,8 @@ class Deliverer:
                 limit=HOST_LIMIT * self._settings.at_once,
                 each_host=HOST_LIMIT,
                 first_tries_only=self._retries >= self._retry_limit,
+                # What waits for them is not looked through in vain after each try of theirs.
+                busy=[host for host, tries in self._hosts.items() if tries >= HOST_LIMIT],
             )
         )
         chosen = self._choose(candidates, free)

@@ -104,14 +104,17 @@ def due(
     limit: int,
     each_host: int,
     first_tries_only: bool = False,
+    busy: Collection[str] = (),
 ) -> list[Due]:
     """What may be tried now: the first of every host, then the second of every host, and so on, oldest first.
 
-    each_host: how many of one host at most. first_tries_only: leave out what failed before.
+    each_host: how many of one host at most. first_tries_only: leave out what failed before. busy: hosts to leave out.
     """
     waiting = [_free(now), callbacks.c.next_at <= now]
     if first_tries_only:
         waiting.append(callbacks.c.attempts == 0)
+    if busy:
+        waiting.append(callbacks.c.host.not_in(list(busy)))
     place = func.row_number().over(partition_by=callbacks.c.host, order_by=(callbacks.c.next_at, callbacks.c.id))
     rows = select(callbacks.c.id, callbacks.c.host, callbacks.c.attempts, callbacks.c.next_at, place.label("place")).where(
         *waiting

@@ -15,7 +15,8 @@ from PIL import Image
 from genway.operations import Camera
 from genway.providers.local import camera
 from genway.providers.local.job import RenderFailed, RenderJob
-from providers.local.scenes import photo_path
+from genway.providers.local.motion import Motion
+from providers.local.scenes import photo, photo_path, psnr
 from providers.local.views import HEIGHT, ORANGE, WIDTH, cut_out, decoded, dotted, filmed, place, shift, turn_and_growth
 
 
@@ -252,3 +253,30 @@ def test_progress_rises_to_the_end(plain: str, tmp_path: Path) -> None:
     assert told[-1] == 1
     assert result.video is not None
     assert len(decoded(result.video)) == 24
+
+
+@pytest.mark.parametrize("towards", [False, True])
+@pytest.mark.parametrize("motion", [{"pan": 6}, {"zoom": 8}], ids=str)
+def test_in_a_loop_the_camera_returns(motion: dict[str, float], towards: bool, plain: str, tmp_path: Path) -> None:
+    frames = filmed(plain, tmp_path / "out", motion=motion, loop=True, seconds=1, towards_image=towards)
+    changes = [float(np.abs(one.astype(np.float32) - other).mean()) for one, other in pairwise([*frames, frames[0]])]
+    assert changes[-1] <= np.median(changes)
+    assert psnr(frames[-1], frames[0]) > 28 > psnr(frames[12], frames[0])
+
+
+@pytest.mark.parametrize("towards", [False, True])
+@pytest.mark.parametrize("motion", [Camera(), Camera(roll=6), Camera(zoom=-9), Camera(vertical=9, pan=-5)], ids=str)
+def test_a_shot_begins_or_ends_with_exactly_its_frame(motion: Camera, towards: bool) -> None:
+    rgb = photo("coffee.png", WIDTH, HEIGHT)
+    job = RenderJob(kind="extend", out_dir=".", width=WIDTH, height=HEIGHT, camera=motion)
+    scene = camera.shot(job, rgb, towards_rest=towards)
+    assert psnr(scene.at(0), rgb) > 34 > psnr(scene.at(1), rgb)
+
+
+def test_a_shot_sees_nothing_beyond_its_frame_unless_it_is_to_zoom_out() -> None:
+    for towards in (False, True):
+        for motion in (Camera(pan=10), Camera(tilt=-10, horizontal=10), Camera(roll=10)):
+            assert Motion(motion, WIDTH, HEIGHT, towards_rest=towards).kept_inside().stays_inside()
+        out = Motion(Camera(zoom=8 if towards else -8), WIDTH, HEIGHT, towards_rest=towards).kept_inside()
+        assert out.inward == 1
+        assert not out.stays_inside()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -152,3 +153,12 @@ def test_the_style_cinematic_changes_the_colours(tmp_path: Path, pair: tuple[str
 def test_without_a_last_picture_it_says_so(tmp_path: Path, pair: tuple[str, str]) -> None:
     with pytest.raises(RenderFailed, match="a first and a last one"):
         render(job(tmp_path, pair[0], None), ignore)
+
+
+def test_in_a_loop_it_goes_to_the_last_picture_and_back(tmp_path: Path, pair: tuple[str, str]) -> None:
+    frames = frames_of(render(job(tmp_path, *pair, seconds=1, loop=True), ignore).video)
+    assert len(frames) == 24
+    for path, frame in ((pair[0], frames[0]), (pair[1], frames[12])):
+        assert psnr(frame, cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)) > 32
+    changes = [float(np.abs(one.astype(np.float32) - other).mean()) for one, other in pairwise([*frames, frames[0]])]
+    assert changes[-1] <= np.median(changes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from genway.operations import Camera
-from genway.providers.local.moves import GENTLE, chosen, from_words
+from genway.providers.local.moves import GENTLE, chosen, from_words, onward
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,11 @@ def test_numbers_win_over_words_and_words_over_the_seed() -> None:
     assert chosen(Camera(zoom=2), "pan left", 1) == Camera(zoom=2)
     assert chosen(Camera(), "pan left", 1) == from_words("pan left")
     assert {chosen(Camera(), "a quiet morning", seed) for seed in range(50)} == set(GENTLE)
+
+
+def test_a_gentle_motion_from_a_given_frame_goes_in_and_one_towards_it_comes_from_inside() -> None:
+    for seed in range(len(GENTLE)):
+        assert onward(Camera(), "a quiet morning", seed).zoom >= 0
+        assert onward(Camera(), "a quiet morning", seed, towards_rest=True).zoom <= 0
+    assert onward(Camera(zoom=-5), "", 0) == Camera(zoom=-5)
+    assert onward(Camera(), "zoom out", 0) == from_words("zoom out")

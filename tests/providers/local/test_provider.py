@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import aiohttp
 import psutil
@@ -16,24 +16,34 @@ import pytest
 
 from genway.operations import (
     AnyOperation,
+    AvatarRequest,
     Camera,
+    EffectRequest,
+    ExtendRequest,
     ImageRequest,
+    LipSyncRequest,
     MediaRef,
+    MusicRequest,
+    Parent,
     PerformanceRequest,
     RestyleRequest,
     Size,
+    SoundRequest,
+    SpeechRequest,
+    TryOnRequest,
     UpscaleRequest,
     VideoRequest,
 )
 from genway.providers import discover
 from genway.providers.base import ChannelSettings, Failed, Finished, ResultFile, Running, Submission, VendorLost
 from genway.providers.local import LocalProvider
-from genway.providers.local.provider import job_of, seed_of
+from genway.providers.local.provider import CANNOT, job_of, seed_of
 from providers.local.views import decoded, dotted
 
 SIZE = Size(128, 96)
 PICTURE = MediaRef(media_id="a.png")
 LAST = MediaRef(media_id="b.png")
+EARLIER = Parent("earlier", result=MediaRef(media_id="a.mp4"))
 DEADLINE = 30.0
 
 
@@ -140,10 +150,28 @@ async def test_it_stands_in_for_any_model_but_says_what_it_cannot_do(make: Calla
         RestyleRequest(model="runway/gen3", video=clip),
         ImageRequest(model="runway/gen4_image"),
         UpscaleRequest(model="runway/upscale_v1", video=clip),
+        ExtendRequest(model="luma/ray-2", parent=EARLIER),
+        video(audio=True, loop=True, sequence=(PICTURE, LAST)),
     ):
         assert provider.refusal(operation) is None
-    refusal = provider.refusal(PerformanceRequest(model="runway/act_one", performance=clip, character=PICTURE))
-    assert refusal == "the built-in renderer cannot transfer a performance"
+    refusals: list[tuple[AnyOperation, str]] = [
+        (PerformanceRequest(model="m", performance=clip, character=PICTURE), "cannot transfer a performance"),
+        (EffectRequest(model="m", effect="hug"), "cannot play a vendor's effects and templates"),
+        (LipSyncRequest(model="m", video=clip, text="hello"), "cannot move lips to a sound"),
+        (AvatarRequest(model="m", picture=PICTURE), "cannot make a person in a picture speak"),
+        (TryOnRequest(model="m", person=PICTURE, garment=LAST), "cannot put a garment on a person"),
+        (SoundRequest(model="m", prompt="rain"), "cannot make sounds"),
+        (SpeechRequest(model="m", text="hello"), "cannot speak"),
+        (MusicRequest(model="m"), "cannot make music"),
+        (video(count=2), "makes one video at a time"),
+    ]
+    for refused, reason in refusals:
+        assert provider.refusal(refused) == f"the built-in renderer {reason}"
+
+
+def test_for_every_operation_it_is_said_whether_it_can_be_done() -> None:
+    assert {*LocalProvider.operations, *CANNOT} == set(get_args(AnyOperation))
+    assert not set(LocalProvider.operations) & set(CANNOT)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +191,26 @@ async def test_it_stands_in_for_any_model_but_says_what_it_cannot_do(make: Calla
             {"kind": "still", "count": 3, "images": ("a.png",)},
         ),
         (UpscaleRequest(model="m", video=LAST, factor=2), {"kind": "upscale", "video": "b.png", "factor": 2}),
+        (UpscaleRequest(model="m", parent=EARLIER), {"kind": "upscale", "video": "a.mp4"}),
+        (RestyleRequest(model="m", parent=EARLIER), {"kind": "restyle", "video": "a.mp4"}),
+        (
+            video(first_frame=PICTURE, last_frame=LAST, loop=True),
+            {"kind": "between", "images": ("a.png",), "last_image": "b.png", "loop": True},
+        ),
+        (video(sequence=(PICTURE, LAST)), {"kind": "sequence", "images": ("a.png", "b.png"), "seconds": 0.25}),
+        (
+            video(sequence=(LAST,), first_frame=PICTURE, last_frame=PICTURE),
+            {"kind": "sequence", "images": ("a.png", "b.png", "a.png")},
+        ),
+        (video(sequence=(LAST,)), {"kind": "camera", "images": ("b.png",)}),
+        (
+            ExtendRequest(model="m", parent=EARLIER, seconds=3, last_frame=LAST, first_frame=PICTURE, camera=Camera(pan=3)),
+            {"kind": "extend", "video": "a.mp4", "last_image": "b.png", "before": False, "seconds": 3, "camera": Camera(pan=3)},
+        ),
+        (
+            ExtendRequest(model="m", parent=EARLIER, before=True, first_frame=PICTURE, loop=True),
+            {"kind": "extend", "last_image": "a.png", "before": True, "loop": True, "width": 0, "height": 0},
+        ),
     ],
 )
 async def test_an_operation_becomes_the_right_kind_of_job(operation: AnyOperation, expected: dict[str, Any]) -> None:
@@ -305,6 +353,28 @@ async def test_what_an_earlier_process_left_behind_long_ago_is_deleted(
     await make().submit(submission(files, fail="vendor"))
     assert not old.exists()
     assert new.exists()
+
+
+async def test_what_it_made_can_be_extended_restyled_and_enlarged(make: Callable[..., LocalProvider], files: Folder) -> None:
+    provider = make()
+    await provider.submit(submission(files))
+    made = await outcome(provider)
+    assert isinstance(made, Finished)
+    (files.folder / "a.mp4").write_bytes(content(made.files[0]))
+    results = []
+    for operation in (
+        ExtendRequest(model="m", parent=EARLIER, seconds=0.5),
+        RestyleRequest(model="m", parent=EARLIER, size=SIZE),
+        UpscaleRequest(model="m", parent=EARLIER, factor=2),
+        video(sequence=(PICTURE, LAST), seconds=0.5, loop=True),
+    ):
+        await provider.submit(submission(files, operation, task=operation.kind))
+        done = await outcome(provider, operation.kind)
+        assert isinstance(done, Finished)
+        assert [file.role for file in done.files] == ["video", "poster", "last_frame"]
+        frames = decoded(str(done.files[0].path))
+        results.append((len(frames), frames[0].shape))
+    assert results == [(18, (96, 128, 3)), (6, (96, 128, 3)), (6, (192, 256, 3)), (12, (96, 128, 3))]
 
 
 async def test_a_file_that_cannot_be_had_starts_nothing(make: Callable[..., LocalProvider], files: Folder) -> None:

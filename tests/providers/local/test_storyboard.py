@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -191,3 +192,13 @@ def test_the_video_has_the_asked_size_and_length_and_the_same_bytes_each_time(tm
 @pytest.mark.parametrize("size", [(64, 64), (128, 720), (1024, 96)])
 def test_no_size_is_too_odd(size: tuple[int, int]) -> None:
     assert Card(job(width=size[0], height=size[1]), seconds=1).at(0.5, 12).shape == (size[1], size[0], 3)
+
+
+def test_the_end_of_a_loop_goes_over_into_its_beginning(tmp_path: Path) -> None:
+    frames = frames_of(render(job(tmp_path, width=320, height=192, seconds=1.0, loop=True), ignore).video)
+    straight = frames_of(render(job(tmp_path, width=320, height=192, seconds=1.0), ignore).video)
+    assert len(frames) == 24
+    neighbours = float(np.median([psnr(one, other) for one, other in pairwise(frames)]))
+    assert psnr(frames[-1], frames[0]) > neighbours - 1
+    assert psnr(straight[-1], straight[0]) < neighbours - 10
+    assert psnr(frames[11], straight[11]) > 34

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from genway.providers.local import fit, grade, layers, mask, moves, picture
 from genway.providers.local.compose import Background, Frame, Subject
 from genway.providers.local.encode import VideoWriter, rgb_from_yuv
 from genway.providers.local.job import RenderFailed, RenderJob, RenderResult
-from genway.providers.local.motion import Box, Matrix, Motion
-from genway.providers.local.picture import Weights
+from genway.providers.local.motion import Box, Matrix, Motion, there_and_back
+from genway.providers.local.picture import Pixels, Weights
 
 # From this loss by cropping on it is worth knowing where the subject is, even if the motion needs no layers.
 CROP_WORTH_A_LOOK = 0.15
@@ -33,7 +34,7 @@ TOUCHING = 0.012
 
 
 def render(job: RenderJob, progress: Callable[[float], None]) -> RenderResult:
-    """Make the video, its first frame as a poster and its last frame. Raises RenderFailed."""
+    """Make the video, its first frame as a poster and its last frame. `loop` makes the camera return. Raises RenderFailed."""
     if not job.images:
         raise RenderFailed(RenderFailed.INVALID, "a camera move needs a picture")
     source = picture.read(job.images[0], job.max_pixels, longest=3 * max(job.width, job.height))
@@ -44,10 +45,23 @@ def render(job: RenderJob, progress: Callable[[float], None]) -> RenderResult:
     return _film(job, scene, progress)
 
 
-class Scene:
-    """What is before the camera: the background, perhaps a subject, and where they are at each moment."""
+def shot(job: RenderJob, rgb: Pixels, number: int = 0, *, towards_rest: bool = False) -> Scene:
+    """The job's camera move, beginning (or ending) with exactly a frame: height x width x 3, of the job's size.
 
-    def __init__(self, job: RenderJob, source: picture.Picture, motion: Motion) -> None:
+    number: of several, which then move differently where nobody said how.
+    """
+    camera = moves.onward(job.camera, job.prompt, job.seed + number, towards_rest)
+    motion = Motion(camera, job.width, job.height, towards_rest=towards_rest)
+    return Scene(msgspec.structs.replace(job, style=""), picture.Picture(rgb, None), motion, untouched=True)
+
+
+class Scene:
+    """What is before the camera: the background, perhaps a subject, and where they are at each moment.
+
+    untouched: the picture has the frame's size, and at rest exactly it is seen.
+    """
+
+    def __init__(self, job: RenderJob, source: picture.Picture, motion: Motion, *, untouched: bool = False) -> None:
         rgb = grade.graded(source.rgb) if grade.wanted(job.style) else source.rgb
         shape, frame = (rgb.shape[1], rgb.shape[0]), (job.width, job.height)
         found: Weights | None = None
@@ -58,13 +72,17 @@ class Scene:
         trust = 0.0 if found is None else 1.0 if exact else mask.trust(found)
         layered = motion.parallax and trust >= LEAST_TRUST and min(shape) >= SMALLEST_TO_CUT
         self.motion = motion = replace(motion, layered=layered, depth=trust**2 if layered else 1.0)
-        placement = fit.place(shape, frame, motion.reach(), box)
+        placement = fit.UNTOUCHED if untouched else fit.place(shape, frame, motion.reach(), box)
         if box is not None:
             self.motion = motion = motion.about(*_points(motion, placement.to_frame(box), shape, placement))
-            placement = fit.place(shape, frame, _kept_inside(motion, box, shape), box)
+            placement = fit.UNTOUCHED if untouched else fit.place(shape, frame, _kept_inside(motion, box, shape), box)
+        if untouched:
+            self.motion = motion = motion.kept_inside()
         reach = motion.reach().joined(motion.reach(foreground=True)) if motion.layered else motion.reach()
         smallest, largest = motion.growth()
         density = 1.0 if motion.glides else min(DENSITY_LIMIT, max(FINER * smallest, largest))
+        if untouched and not motion.glides:
+            density = DENSITY_LIMIT  # beside the very frame it goes on from, the least loss of sharpness would be seen
         sharp = 0.08 * max(frame)
         raster = fit.cut(rgb, found if motion.layered else None, placement, reach, density=density, sharp=sharp)
         self._to_raster = raster.to_raster
@@ -82,6 +100,12 @@ class Scene:
         if self._subject is not None:
             self._subject.draw(frame, self._seen(self.motion.foreground(moment)))
 
+    def at(self, moment: float) -> Pixels:
+        """What the camera sees at a moment: height x width x 3."""
+        frame = Frame(self.motion.width, self.motion.height)
+        self.draw(frame, moment)
+        return rgb_from_yuv(frame.yuv)
+
     def _seen(self, moved: Matrix) -> Matrix:
         return self._to_raster @ np.linalg.inv(moved)
 
@@ -89,7 +113,7 @@ class Scene:
 def _film(job: RenderJob, scene: Scene, progress: Callable[[float], None]) -> RenderResult:
     folder = Path(job.out_dir)
     video, poster, last = folder / "video.mp4", folder / "poster.png", folder / "last_frame.png"
-    moments = scene.motion.moments(job.frames)
+    moments = there_and_back(job.frames) if job.loop else scene.motion.moments(job.frames)
     lens = grade.Lens(job.width, job.height, job.seed) if grade.wanted(job.style) else None
     with VideoWriter(video, job.width, job.height, fps=job.fps) as writer:
         for index, moment in enumerate(moments):

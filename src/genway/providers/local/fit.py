@@ -50,6 +50,10 @@ class Placement(NamedTuple):
         )
 
 
+# A picture of the frame's own size, shown as it is.
+UNTOUCHED = Placement(1.0, 0.0, 0.0)
+
+
 @dataclass(frozen=True)
 class Raster:
     """The part of the picture that will be seen, at working size.
@@ -198,7 +202,8 @@ def _inside(low: float, high: float, length: int) -> tuple[int, int]:
 
 def _outside(length: float, factor: float) -> int:
     # Half a pixel is nothing to make up a surrounding for; it is also what rounding leaves.
-    return ceil(length * factor) + 2 if length * factor > 0.5 else 0
+    # Even, so that a picture that begins at the rest frame's corner stays there, to the fraction of a pixel.
+    return 2 * ceil(length * factor / 2) + 2 if length * factor > 0.5 else 0
 
 
 def _centred(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

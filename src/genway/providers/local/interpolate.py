@@ -7,7 +7,7 @@ from collections.abc import Callable
 from genway.providers.local import grade, picture
 from genway.providers.local.film import covering, film, lens_for, subject
 from genway.providers.local.job import RenderFailed, RenderJob, RenderResult
-from genway.providers.local.motion import Box
+from genway.providers.local.motion import Box, there_and_back
 from genway.providers.local.picture import Pixels
 from genway.providers.local.tween import Tween
 
@@ -18,7 +18,7 @@ EASED = 0.75
 def render(job: RenderJob, progress: Callable[[float], None]) -> RenderResult:
     """Make the video: exactly `images[0]` at first and `last_image` at last, both fitted alike. Raises RenderFailed.
 
-    `towards_image` runs it the other way round.
+    `towards_image` runs it the other way round; `loop` goes to the last picture in the first half and back in the second.
     """
     if not job.images or job.last_image is None:
         raise RenderFailed(RenderFailed.INVALID, "a video between two pictures needs a first and a last one")
@@ -28,7 +28,8 @@ def render(job: RenderJob, progress: Callable[[float], None]) -> RenderResult:
     progress(0.03)
     tween = Tween(first, last)
     progress(0.1)
-    return film(job, (tween.at(moment) for moment in moments(job.frames)), progress, lens=lens_for(job))
+    times = there_and_back(job.frames) if job.loop else moments(job.frames)
+    return film(job, (tween.at(moment) for moment in times), progress, lens=lens_for(job))
 
 
 def moments(frames: int) -> list[float]:

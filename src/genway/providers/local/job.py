@@ -8,7 +8,7 @@ import msgspec
 
 from genway.operations import Camera
 
-Kind = Literal["camera", "between", "storyboard", "restyle", "still", "upscale"]
+Kind = Literal["camera", "between", "sequence", "storyboard", "extend", "restyle", "still", "upscale"]
 
 
 class RenderJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -18,7 +18,9 @@ class RenderJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     images, last_image, video: paths of files on this machine. seed: any integer; the same job gives the same bytes.
     strength: 0…1, how far a restyled video may leave its source. count: how many pictures. factor: how many times each
     side of an upscaled video grows; its width and height are 0, they follow from the source.
-    towards_image: the picture is the last frame and not the first. max_pixels, max_seconds: what a source may have at most.
+    towards_image: the picture is the last frame and not the first. loop: the end meets the start. before: what is added to a
+    video goes in front of it; `seconds` are those added, and width and height are 0, they follow from the source.
+    max_pixels, max_seconds: what a source may have at most.
     """
 
     kind: Kind
@@ -38,6 +40,8 @@ class RenderJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     count: int = 1
     factor: float = 1.0
     towards_image: bool = False
+    loop: bool = False
+    before: bool = False
     max_pixels: int = 100_000_000
     max_seconds: float = 120.0
 

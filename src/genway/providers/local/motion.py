@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import cos, pi, radians
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +23,8 @@ BACKGROUND_X, BACKGROUND_Y = 0.10, 0.10
 GROWTH, GROWTH_PARALLAX = 1.26, 1.07
 ROLL = 12.0
 SAMPLES = 9
+# How much further a camera goes in at most to keep what it sees inside the picture, and how finely that is measured.
+LARGEST_INWARD, INWARD_STEPS = 1.4, 12
 
 Matrix = NDArray[np.float64]
 
@@ -59,7 +62,7 @@ class Motion:
     layered: whether there is a subject that moves differently from the background. depth: 0…1, how far before it the
     subject stands. focus: the point that zooming keeps
     in place. anchor: the point of the subject that stays on its ground when it grows. towards_rest: the motion ends at
-    rest; it still goes the way the camera says.
+    rest; it still goes the way the camera says. inward: a further zoom in along the way.
     """
 
     camera: Camera
@@ -70,6 +73,7 @@ class Motion:
     focus: tuple[float, float] | None = None
     anchor: tuple[float, float] | None = None
     towards_rest: bool = False
+    inward: float = 1.0
 
     @property
     def parallax(self) -> bool:
@@ -80,11 +84,32 @@ class Motion:
     @property
     def glides(self) -> bool:
         """Whether everything only shifts: nothing grows and nothing turns."""
-        return not self.camera.zoom and not self.camera.roll
+        return not self.camera.zoom and not self.camera.roll and self.inward == 1
 
     def about(self, focus: tuple[float, float], anchor: tuple[float, float]) -> Motion:
         """The same motion around other points."""
         return replace(self, focus=focus, anchor=anchor)
+
+    def kept_inside(self) -> Motion:
+        """The same motion, going as much further in as it takes to see nothing beyond the rest frame, within reason.
+
+        A zoom out that was asked for stays one: only for the rest of the motion is room made.
+        """
+        outward = self.camera.zoom > 0 if self.towards_rest else self.camera.zoom < 0
+        measured = replace(self, camera=msgspec.structs.replace(self.camera, zoom=0.0)) if outward else self
+        low, high = 1.0, LARGEST_INWARD
+        if measured.stays_inside():
+            return self
+        for _ in range(INWARD_STEPS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if replace(measured, inward=middle).stays_inside() else (middle, high)
+        return replace(self, inward=high)
+
+    def stays_inside(self) -> bool:
+        """Whether nothing beyond the rest frame is seen, to half a pixel."""
+        reach = self.reach()
+        beyond = max(-reach.left, -reach.top, reach.right - self.width, reach.bottom - self.height)
+        return beyond <= 0.5
 
     def moments(self, frames: int) -> list[float]:
         """The moment of each frame: eased at both ends."""
@@ -110,7 +135,7 @@ class Motion:
 
     def growth(self) -> tuple[float, float]:
         """The smallest and the largest enlargement of the background along the way."""
-        end = GROWTH ** self._share(self.camera.zoom)
+        end = self.inward * GROWTH ** self._share(self.camera.zoom)
         return min(1.0, end), max(1.0, end)
 
     def nearer(self) -> float:
@@ -150,9 +175,14 @@ class Motion:
     def _placed(self, moment: float, x: float, y: float, relative: float) -> Matrix:
         middle = (self.width / 2, self.height / 2)
         focus = self.focus or middle
-        growth = GROWTH ** (self._share(self.camera.zoom) * moment)
+        growth = GROWTH ** (self._share(self.camera.zoom) * moment) * (1 + (self.inward - 1) * moment)
         turned = _turn(radians(ROLL * self._share(self.camera.roll) * moment), middle)
         return turned @ _shift(x * moment, y * moment) @ _grow(growth, focus) @ _grow(relative**moment, self.anchor or focus)
+
+
+def there_and_back(frames: int) -> list[float]:
+    """The moment of each frame of a motion that returns: from 0 to 1 and back, calm at both, one more frame would be at 0."""
+    return [0.5 - 0.5 * cos(2 * pi * index / frames) for index in range(frames)]
 
 
 def _shift(x: float, y: float) -> Matrix:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+import msgspec
+
 from genway.operations import CAMERA_LIMIT, Camera
 
 
@@ -130,6 +132,17 @@ def chosen(camera: Camera, prompt: str, seed: int) -> Camera:
         return camera
     spoken = from_words(prompt)
     return GENTLE[seed % len(GENTLE)] if spoken is None else spoken
+
+
+def onward(camera: Camera, prompt: str, seed: int, towards_rest: bool = False) -> Camera:
+    """The same for a motion that must begin (or, `towards_rest`, end) with exactly a given frame.
+
+    Nothing is known beyond the frame's border, so a motion that nobody asked for does not go out over it.
+    """
+    motion = chosen(camera, prompt, seed)
+    if not camera.still or from_words(prompt) is not None:
+        return motion
+    return msgspec.structs.replace(motion, zoom=-abs(motion.zoom) if towards_rest else abs(motion.zoom))
 
 
 def from_words(prompt: str) -> Camera | None:

@@ -21,10 +21,19 @@ import structlog
 
 from genway.operations import (
     AnyOperation,
+    AvatarRequest,
+    EffectRequest,
+    ExtendRequest,
     ImageRequest,
+    LipSyncRequest,
     MediaRef,
+    MusicRequest,
+    Operation,
     PerformanceRequest,
     RestyleRequest,
+    SoundRequest,
+    SpeechRequest,
+    TryOnRequest,
     UpscaleRequest,
     VideoRequest,
     to_json,
@@ -44,13 +53,23 @@ from genway.providers.base import (
     VendorLost,
     VendorRefused,
 )
-from genway.providers.local.job import RenderJob, RenderResult
+from genway.providers.local.job import Kind, RenderJob, RenderResult
 
 if TYPE_CHECKING:
     import aiohttp
 
 WORKER = "genway.providers.local.worker"
 MODELS = {f"local/{model}": model for model in ("animate", "storyboard", "restyle", "still", "upscale")}
+CANNOT: Mapping[type[Operation], str] = {
+    AvatarRequest: "make a person in a picture speak",
+    EffectRequest: "play a vendor's effects and templates",
+    LipSyncRequest: "move lips to a sound",
+    MusicRequest: "make music",
+    PerformanceRequest: "transfer a performance",
+    SoundRequest: "make sounds",
+    SpeechRequest: "speak",
+    TryOnRequest: "put a garment on a person",
+}
 FORCED_FAILURES = {
     "moderation": Failed("moderation", "the test prompt asked to be refused by moderation"),
     "vendor": Failed("vendor_error", "the test prompt asked for a failure"),
@@ -103,12 +122,13 @@ class LocalProvider(Provider):
     """Renders on this machine, several at once, each in a process of low priority that ends with this one.
 
     Options: `work_dir`, where files are made; `processes`, how many render at once (default: one a core);
-    `max_pixels` and `max_seconds`, the most a source may have.
+    `max_pixels` and `max_seconds`, the most a source may have. Its videos are silent, also where sound was asked for: several
+    vendors' formats ask for it unless told otherwise.
     """
 
     name = "local"
     repeatable = True
-    operations = (VideoRequest, RestyleRequest, ImageRequest, UpscaleRequest)
+    operations = (VideoRequest, ExtendRequest, RestyleRequest, ImageRequest, UpscaleRequest)
     poll = Poll(first=0.2, factor=1.2, longest=1.0)
     models = MODELS
 
@@ -125,10 +145,11 @@ class LocalProvider(Provider):
 
     def refusal(self, operation: AnyOperation) -> str | None:
         """Judged by the operation alone: this provider stands in for every model whose own vendor is not configured."""
+        if isinstance(operation, VideoRequest) and operation.count > 1:
+            return "the built-in renderer makes one video at a time"
         if isinstance(operation, self.operations):
             return None
-        what = "transfer a performance" if isinstance(operation, PerformanceRequest) else f"do {operation.kind}"
-        return f"the built-in renderer cannot {what}"
+        return f"the built-in renderer cannot {CANNOT[type(operation)]}"
 
     async def submit(self, submission: Submission) -> Submitted:
         """Start the rendering, or let it wait for a free process."""
@@ -233,10 +254,15 @@ async def job_of(operation: AnyOperation, files: Files, out_dir: str, limits: Ma
         common |= {"width": size.width, "height": size.height}
     match operation:
         case VideoRequest():
-            first = operation.first_frame
-            if first is None and operation.last_frame is None and operation.references:
+            common |= {"seconds": operation.seconds, "camera": operation.camera, "loop": operation.loop}
+            first, last = operation.first_frame, operation.last_frame
+            if operation.sequence:
+                pictures = tuple(ref for ref in (first, *operation.sequence, last) if ref is not None)
+                kind: Kind = "sequence" if len(pictures) > 1 else "camera"
+                return RenderJob(**common, kind=kind, images=await paths(pictures))
+            if first is None and last is None and operation.references:
                 first = operation.references[0]
-            begin, end = await path(first), await path(operation.last_frame)
+            begin, end = await path(first), await path(last)
             picture = begin or end
             return RenderJob(
                 **common,
@@ -244,6 +270,16 @@ async def job_of(operation: AnyOperation, files: Files, out_dir: str, limits: Ma
                 images=() if picture is None else (picture,),
                 last_image=end if begin else None,
                 towards_image=begin is None and end is not None,
+            )
+        case ExtendRequest():
+            goal = operation.first_frame if operation.before else operation.last_frame
+            return RenderJob(
+                **common | {"width": 0, "height": 0},
+                kind="extend",
+                video=await path(operation.parent.result),
+                last_image=await path(goal),
+                before=operation.before,
+                loop=operation.loop,
                 seconds=operation.seconds,
                 camera=operation.camera,
             )
@@ -257,13 +293,13 @@ async def job_of(operation: AnyOperation, files: Files, out_dir: str, limits: Ma
                 strength=operation.strength,
             )
         case ImageRequest():
-            pictures = await paths(operation.references)
-            return RenderJob(**common, kind="still", images=pictures, count=operation.count)
+            references = await paths(operation.references)
+            return RenderJob(**common, kind="still", images=references, count=operation.count)
         case UpscaleRequest():
             source = await path(operation.source)
             return RenderJob(**common, kind="upscale", width=0, height=0, video=source, factor=operation.factor)
         case _:
-            raise VendorRefused(f"the built-in renderer cannot do {operation.kind}")
+            raise VendorRefused(f"the built-in renderer cannot {CANNOT[type(operation)]}")
 
 
 async def _converse(work: _Work, process: asyncio.subprocess.Process, job: RenderJob) -> Finished | Failed | None:

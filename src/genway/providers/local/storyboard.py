@@ -29,6 +29,7 @@ COMFORTABLE, LARGEST, SMALLEST, SMALL, MARGIN = 0.062, 0.125, 0.034, 0.0235, 0.0
 PAGE_SECONDS = 2.4
 TURN = 0.45
 UNREAD = 0.3
+RETURN_SECONDS = 1.0
 DRIFT = 0.5
 CAMERA_NAMES = (
     ("zoom", "push in 推进", "pull out 拉远"),
@@ -41,10 +42,25 @@ CAMERA_NAMES = (
 
 
 def render(job: RenderJob, progress: Callable[[float], None]) -> RenderResult:
-    """Make the video of the prompt's words, page by page; any language, any length (very long prompts are cut with …)."""
+    """Make the video of the prompt's words, page by page; any language, any length (very long prompts are cut with …).
+
+    `loop` lets the end go over into the beginning.
+    """
     card = Card(job, seconds=job.seconds)
     progress(0.1)
-    return film(job, (card.at(index / job.fps, index) for index in range(job.frames)), progress, lens=lens_for(job))
+    frames = (card.at(index / job.fps, index) for index in range(job.frames))
+    return film(job, _returning(frames, job) if job.loop else frames, progress, lens=lens_for(job))
+
+
+def _returning(frames: Iterator[Pixels], job: RenderJob) -> Iterator[Pixels]:
+    """The frames, the last of them dissolving into the first."""
+    fading = min(round(RETURN_SECONDS * job.fps), job.frames // 2)
+    first: Pixels | None = None
+    for index, rgb in enumerate(frames):
+        if first is None:
+            first = rgb
+        share = _eased((index + 1 + fading - job.frames) / (fading + 1))
+        yield cv2.addWeighted(first, share, rgb, 1 - share, 0) if share else rgb
 
 
 class Card:

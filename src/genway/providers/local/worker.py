@@ -21,7 +21,9 @@ from genway.providers.local.job import Kind, RenderFailed, RenderJob, RenderResu
 MODULES: dict[Kind, str] = {
     "camera": "camera",
     "between": "interpolate",
+    "sequence": "sequence",
     "storyboard": "storyboard",
+    "extend": "extend",
     "restyle": "restyle",
     "still": "still",
     "upscale": "upscale",

@@ -1,0 +1,312 @@
+"""A client of each wire format that makes videos, written from the formats' documented bodies.
+
+A client knows five things of its format: how a video is asked for, where the answer has the task's id, how the task is
+asked after, how its end is told, and how it is cancelled. `CLIENTS` has them all.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+import requests
+
+from genway.dialects import base
+
+TIMEOUT = 60
+Word = Literal["running", "succeeded", "failed"]
+
+
+class Client(ABC):
+    """One account's client at the gateway of that address.
+
+    model: the qualified name of the model that it asks for. seconds: the durations that it can ask that model for.
+    calls_back: whether a request may name an address for callbacks.
+    """
+
+    format: ClassVar[str]
+    model: ClassVar[str]
+    seconds: ClassVar[tuple[int, ...]] = (5, 10)
+    calls_back: ClassVar[bool] = True
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url, self._headers = url, {"Authorization": f"Bearer {key}"}
+
+    def ask(self, method: str, path: str, body: Any = None) -> requests.Response:
+        """One request; a body is sent as JSON."""
+        headers = self._headers | ({"X-Runway-Version": "2024-11-06"} if path.startswith("/runwayml") else {})
+        return requests.request(method, self._url + path, json=body, headers=headers, timeout=TIMEOUT)
+
+    def begin(self, prompt: str, seconds: int, *, picture: str = "", hook: str = "") -> requests.Response:
+        """Ask for a video. picture: the address of its first frame."""
+        path, body = self.wish(prompt, seconds, picture, hook)
+        return self.ask("POST", path, body)
+
+    def state(self, task_id: str) -> tuple[Word, str]:
+        """How the task is going, and the address of the result or the reason why there is none."""
+        answer = self.ask(*self.question(task_id))
+        assert answer.status_code == 200, answer.text
+        return self.read(answer.json())
+
+    def cancel(self, task_id: str) -> requests.Response:
+        """By the format's own call, or by the door that is there for all of them."""
+        return self.ask("POST", f"/v1/tasks/{task_id}/cancel")
+
+    def id(self, answer: Any) -> str:
+        """The id in the answer to a request."""
+        return str(answer["id"])
+
+    def refusal(self, answer: Any) -> str:
+        """The words in the answer to a request that was refused."""
+        return str(answer["error"]["message"])
+
+    @abstractmethod
+    def wish(self, prompt: str, seconds: int, picture: str, hook: str) -> tuple[str, dict[str, Any]]:
+        """The path and body of a request for a video."""
+
+    @abstractmethod
+    def question(self, task_id: str) -> tuple[Any, ...]:
+        """Method, path and perhaps body of a question for a task."""
+
+    @abstractmethod
+    def read(self, answer: Any) -> tuple[Word, str]:
+        """What an answer to the question, or a callback, says."""
+
+
+class RunwayPro(Client):
+    format, model, seconds = "runway.pro", "runway/gen4.5", tuple(range(2, 11))
+
+    def wish(self, prompt: str, seconds: int, picture: str, hook: str) -> tuple[str, dict[str, Any]]:
+        body: dict[str, Any] = {"model": "gen4.5", "prompt": prompt, "ratio": "16:9", "options": {"seconds": seconds}}
+        return "/runway/pro/generate", body | given(callback_url=hook, image=picture)
+
+    def id(self, answer: Any) -> str:
+        return str(answer["data"]["task_id"])
+
+    def question(self, task_id: str) -> tuple[Any, ...]:
+        return "POST", "/runway/feed", {"task_id": task_id}
+
+    def read(self, answer: Any) -> tuple[Word, str]:
+        data = answer["data"]
+        return told(data["status"], "01", "3", data["video_url"], data["msg"])
+
+
+class RunwayOfficial(Client):
+    format, model, calls_back = "runwayml", "runway/gen4.5", False
+    seconds = tuple(range(2, 11))
+
+    def wish(self, prompt: str, seconds: int, picture: str, hook: str) -> tuple[str, dict[str, Any]]:
+        body = {"model": "gen4.5", "promptText": prompt, "ratio": "1280:720", "duration": seconds}
+        path = "image_to_video" if picture else "text_to_video"
+        return f"/runwayml/v1/{path}", body | given(promptImage=picture)
+
+    def refusal(self, answer: Any) -> str:
+        return str(answer["error"])
+
+    def question(self, task_id: str) -> tuple[Any, ...]:
+        return "GET", f"/runwayml/v1/tasks/{task_id}"
+
+    def read(self, answer: Any) -> tuple[Word, str]:
+        waiting = ("PENDING", "THROTTLED", "RUNNING")
+        return told(answer["status"], waiting, "SUCCEEDED", (answer.get("output") or [""])[0], answer.get("failure"))
+
+    def cancel(self, task_id: str) -> requests.Response:
+        return self.ask("DELETE", f"/runwayml/v1/tasks/{task_id}")
+
+
+class RunwayWeb(Client):
+    format, model, calls_back = "runway.web", "runway/gen4", False
+
+    def wish(self, prompt: str, seconds: int, picture: str, hook: str) -> tuple[str, dict[str, Any]]:
+        options = {"text_prompt": prompt, "seconds": seconds, **given(init_image=picture)}
+        return "/runway/tasks", {"taskType": "gen4", "options": options}
+
+    def id(self, answer: Any) -> str:
+        return str(answer["task"]["id"])
+
+    def question(self, task_id: str) -> tuple[Any, ...]:
+        return "GET", f"/runway/tasks/{task_id}"
+
+    def read(self, answer: Any) -> tuple[Word, str]:
+        task = answer["task"]
+        waiting = ("PENDING", "THROTTLED", "RUNNING")
+        link = task["artifacts"][0]["url"] if task["artifacts"] else ""
+        return told(task["status"], waiting, "SUCCEEDED", link, task["progressText"])
+
+
+class LumaOwn(Client):
+    format, model, seconds = "luma", "luma/ray-2", (5, 9)
+
+    def wish(self, prompt: str, seconds: int, picture: str, hook: str) -> tuple[str, dict[str, Any]]:
+        body: dict[str, Any] = {"user_prompt": prompt, "aspect_ratio": "16:9", "duration": f"{seconds}s"}
+        return "/luma/generations", body | given(notify_hook=hook, image_url=picture)
+
+    def question(self, task_id: str) -> tuple[Any, ...]:
+        return "GET", f"/luma/generations/{task_id}"
+
+    def read(self, answer: Any) -> tuple[Word, str]:
+        link = answer["video"]["download_url"] if answer["video"] else ""
+        waiting = ("pending", "processing", "queued", "dreaming")
+        return told(answer["state"], waiting, "completed", link, answer.get("failure_reason"))
+
+
+class LumaOfficial(Client):
+    format, model, seconds = "luma.official", "luma/ray-2", (5, 9)
+
+    def wish(self, prompt: str, seconds: int, picture: str, hook: str) -> tuple[str, dict[str, Any]]:
+        body: dict[str, Any] = {"model": "ray-2", "prompt": prompt, "resolution": "540p", "duration": f"{seconds}s"}
+        frames = {"frame0": {"type": "image", "url": picture}} if picture else {}
+        return "/dream-machine/v1/generations/video", body | given(callback_url=hook, keyframes=frames)
+
+    def refusal(self, answer: Any) -> str:
+        return str(answer["detail"])
+
+    def question(self, task_id: str) -> tuple[Any, ...]:
+        return "GET", f"/dream-machine/v1/generations/{task_id}"
+
+    def read(self, answer: Any) -> tuple[Word, str]:
+        link = (answer["assets"] or {}).get("video", "")
+        return told(answer["state"], ("queued", "dreaming"), "completed", link, answer.get("failure_reason"))
+
+    def cancel(self, task_id: str) -> requests.Response:
+        return self.ask("DELETE", f"/dream-machine/v1/generations/{task_id}")
+
+
+class Kling(Client):
+    format, model = "kling.videos/text2video", "kling/kling-v1"
+    route: ClassVar[str] = "text2video"
+
+    def wish(self, prompt: str, seconds: int, picture: str, hook: str) -> tuple[str, dict[str, Any]]:
+        body = {"model_name": "kling-v1", "prompt": prompt, "duration": str(seconds)}
+        return f"/kling/v1/videos/{self.route}", body | given(callback_url=hook)
+
+    def id(self, answer: Any) -> str:
+        return str(answer["data"]["task_id"])
+
+    def refusal(self, answer: Any) -> str:
+        return str(answer["message"])
+
+    def question(self, task_id: str) -> tuple[Any, ...]:
+        return "GET", f"/kling/v1/videos/{self.route}/{task_id}"
+
+    def read(self, answer: Any) -> tuple[Word, str]:
+        data = answer.get("data", answer)
+        link = data.get("task_result", {}).get("videos", [{}])[0].get("url", "")
+        return told(data["task_status"], ("submitted", "processing"), "succeed", link, data["task_status_msg"])
+
+
+class KlingPictured(Kling):
+    format, model = "kling.videos/image2video", "kling/kling-v1"
+    route = "image2video"
+
+    def wish(self, prompt: str, seconds: int, picture: str, hook: str) -> tuple[str, dict[str, Any]]:
+        path, body = super().wish(prompt, seconds, picture, hook)
+        return path, body | {"image": picture}
+
+
+class MiniMax(Client):
+    format, model, seconds = "minimax.video", "minimax/MiniMax-Hailuo-02", (6, 10)
+
+    def wish(self, prompt: str, seconds: int, picture: str, hook: str) -> tuple[str, dict[str, Any]]:
+        body = {"model": "MiniMax-Hailuo-02", "prompt": prompt, "duration": seconds}
+        return "/minimax/v1/video_generation", body | given(callback_url=hook, first_frame_image=picture)
+
+    def id(self, answer: Any) -> str:
+        return str(answer["task_id"])
+
+    def refusal(self, answer: Any) -> str:
+        return str(answer["base_resp"]["status_msg"])
+
+    def question(self, task_id: str) -> tuple[Any, ...]:
+        return "GET", f"/minimax/v1/query/video_generation?task_id={task_id}"
+
+    def read(self, answer: Any) -> tuple[Word, str]:
+        waiting = ("preparing", "queueing", "processing")
+        status, link = answer["status"].lower(), answer["file_id"]
+        if status == "success":
+            found = self.ask("GET", f"/minimax/v1/files/retrieve?file_id={link}").json()
+            link = found["file"]["download_url"]
+        return told(status, waiting, "success", link, answer["base_resp"]["status_msg"])
+
+
+class PikaPro(Client):
+    format, model = "pika.pro", "pika/2.2"
+
+    def wish(self, prompt: str, seconds: int, picture: str, hook: str) -> tuple[str, dict[str, Any]]:
+        body = {"model": 2.2, "prompt": prompt, "duration": seconds}
+        return "/pika/pro/generate", body | given(callback_url=hook, image=picture)
+
+    def id(self, answer: Any) -> str:
+        return str(answer["data"]["task_id"])
+
+    def question(self, task_id: str) -> tuple[Any, ...]:
+        return "POST", "/pika/feed", {"task_id": task_id}
+
+    def read(self, answer: Any) -> tuple[Word, str]:
+        data = answer["data"]
+        return told(data["status"], "01", "3", data["video_url"], data["msg"])
+
+
+class PikaWeb(Client):
+    format, model, calls_back = "pika.web", "pika/2.2", False
+
+    def wish(self, prompt: str, seconds: int, picture: str, hook: str) -> tuple[str, dict[str, Any]]:
+        body = {"model": "2.2", "promptText": prompt, "duration": seconds}
+        return "/pika/generate", body | given(image=picture)
+
+    def question(self, task_id: str) -> tuple[Any, ...]:
+        return "GET", f"/pika/feed/{task_id}"
+
+    def read(self, answer: Any) -> tuple[Word, str]:
+        [video] = answer["videos"]
+        return told(video["status"], ("queued", "pending"), "finished", video["resultUrl"], video["error"])
+
+
+class OpenAI(Client):
+    """genway's one door; it may name any model of any system."""
+
+    format, model = "openai.videos", "kling/kling-v2-master"
+    seconds = tuple(range(1, 11))
+
+    def wish(self, prompt: str, seconds: int, picture: str, hook: str) -> tuple[str, dict[str, Any]]:
+        body = {"model": self.model, "prompt": prompt, "seconds": str(seconds), "size": "1280x720"}
+        return "/v1/videos", body | given(callback_url=hook, input_reference=picture)
+
+    def question(self, task_id: str) -> tuple[Any, ...]:
+        return "GET", f"/v1/videos/{task_id}"
+
+    def read(self, answer: Any) -> tuple[Word, str]:
+        error = (answer["error"] or {}).get("message")
+        return told(answer["status"], ("queued", "in_progress"), "completed", answer["url"] or "", error)
+
+    def cancel(self, task_id: str) -> requests.Response:
+        return self.ask("DELETE", f"/v1/videos/{task_id}")
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """Those of the fields that have a value."""
+    return {name: value for name, value in fields.items() if value}
+
+
+def told(word: str, waiting: str | tuple[str, ...], good: str, link: str, reason: str | None) -> tuple[Word, str]:
+    """A format's word for a state, with what belongs to it."""
+    if word == good:
+        return "succeeded", link
+    return ("running", "") if word in waiting else ("failed", reason or "")
+
+
+# Formats of work on what there is already, of other results than videos, and of a vendor's ready-made effects.
+OTHER_WORK = re.compile(
+    r"minimax\.(template|image|music|speech\w*)|kling\.(audio|images)/.*"
+    r"|kling\.videos/(avatar/.*|effects|.*lip-sync|motion-control|multi-\w*|omni-video|video-extend)"
+)
+
+
+def video_formats() -> set[str]:
+    """The formats in which a new video is asked for, by the names that are stored with tasks."""
+    found = {name for dialect in base.discover().values() for name in dialect.formats}
+    return {name for name in found if not OTHER_WORK.fullmatch(name)}
+
+
+CLIENTS = {each.format: each for each in (*Client.__subclasses__(), KlingPictured)}
