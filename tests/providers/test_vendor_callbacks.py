@@ -8,11 +8,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from standins.files import FakeFiles
 
 from genway import providers
 from genway.operations import VideoRequest
 from genway.providers.base import ChannelSettings, Submission
+from standins.files import FakeFiles
 
 ADDRESS = "https://gen.example.com/vendor/t-1/abc"
 ANSWERS: dict[str, Any] = {
