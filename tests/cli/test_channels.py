@@ -12,6 +12,7 @@ from sqlalchemy import update
 from cli_stage import VENDOR_SECRET, Genway, accepted, add_channel, closed_port
 from genway.cli.place import Opened
 from genway.db.tables import tasks
+from genway.providers import discover
 from genway.routing.channels import get_channel
 from standins.running import running_vendor
 
@@ -73,7 +74,7 @@ def test_without_a_terminal_the_secret_must_be_given(genway: Genway, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--provider", "nobody"), "provider: one of runway_compat, runwayml, got nobody"),
+        (("--provider", "nobody"), f"provider: one of {', '.join(sorted(discover().keys() - {'local'}))}, got nobody"),
         (("--provider", "runway_compat"), "base_url: runway_compat has no address of its own: say where it is"),
         (
             ("--provider", "runwayml", "--base-url", "ftp://x"),
