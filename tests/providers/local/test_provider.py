@@ -180,7 +180,8 @@ def test_for_every_operation_it_is_said_whether_it_can_be_done() -> None:
         (video(), {"kind": "storyboard", "images": ()}),
         (video(first_frame=PICTURE), {"kind": "camera", "images": ("a.png",), "towards_image": False}),
         (video(last_frame=PICTURE), {"kind": "camera", "images": ("a.png",), "towards_image": True}),
-        (video(references=(PICTURE, LAST)), {"kind": "camera", "images": ("a.png",), "towards_image": False}),
+        (video(references=(PICTURE,)), {"kind": "camera", "images": ("a.png",), "towards_image": False}),
+        (video(references=(PICTURE, LAST)), {"kind": "sequence", "images": ("a.png", "b.png")}),
         (video(first_frame=PICTURE, last_frame=LAST), {"kind": "between", "images": ("a.png",), "last_image": "b.png"}),
         (
             RestyleRequest(model="m", video=LAST, references=(PICTURE,), strength=0.7, size=SIZE),

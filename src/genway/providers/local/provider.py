@@ -256,12 +256,14 @@ async def job_of(operation: AnyOperation, files: Files, out_dir: str, limits: Ma
         case VideoRequest():
             common |= {"seconds": operation.seconds, "camera": operation.camera, "loop": operation.loop}
             first, last = operation.first_frame, operation.last_frame
-            if operation.sequence:
-                pictures = tuple(ref for ref in (first, *operation.sequence, last) if ref is not None)
+            sequence = operation.sequence
+            if first is None and last is None and not sequence:
+                # Several pictures to take subjects from are shown one after the other: nothing here can put them into one.
+                sequence = operation.references
+            if sequence:
+                pictures = tuple(ref for ref in (first, *sequence, last) if ref is not None)
                 kind: Kind = "sequence" if len(pictures) > 1 else "camera"
                 return RenderJob(**common, kind=kind, images=await paths(pictures))
-            if first is None and last is None and operation.references:
-                first = operation.references[0]
             begin, end = await path(first), await path(last)
             picture = begin or end
             return RenderJob(
