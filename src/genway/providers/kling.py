@@ -19,7 +19,6 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 import aiohttp
-import jwt
 
 from genway.operations import (
     AnyOperation,
@@ -85,6 +84,8 @@ class Signer:
     def token(self) -> str:
         now = self._clock()
         if now >= self._until:
+            import jwt  # noqa: PLC0415 - slow to import, and only this channel needs it
+
             claims = {"iss": self._access, "exp": int(now) + TOKEN_SECONDS, "nbf": int(now) - TOKEN_EARLY}
             self._token = jwt.encode(claims, self._secret, algorithm="HS256")
             self._until = now + TOKEN_SECONDS - TOKEN_SPARE

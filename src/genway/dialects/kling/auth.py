@@ -8,8 +8,6 @@ kept as the key itself is; what it adds is its end. A key sent as the plain bear
 
 from __future__ import annotations
 
-import jwt
-
 from genway.errors import Unauthenticated
 
 LEEWAY_SECONDS = 30
@@ -28,6 +26,8 @@ def unwrap(token: str) -> str:
     """The genway key in a JWT, or the token as it is where it is none. Raises TokenRefused."""
     if token.count(".") != 2 or not token.startswith("eyJ"):
         return token
+    import jwt  # noqa: PLC0415 - slow to import, and only tokens need it
+
     try:
         key = jwt.decode(token, options={"verify_signature": False}).get("iss")
         if not isinstance(key, str) or not key:
