@@ -1,0 +1,461 @@
+"""The pool: connections to those whom calls are sent on to."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from functools import cache
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+from genway.wire.exchange import Headers
+
+IDLE_SECONDS = 30.0
+SWEEP_SECONDS = 5.0
+READ_BUFFER = 256 * 1024
+WHOLE_LIMIT = 16 * 1024 * 1024
+LARGEST_HEAD = 128 * 1024
+
+
+class Unreachable(Exception):
+    """No connection came about: nothing was sent."""
+
+
+class BrokenOff(Exception):
+    """The connection ended or the time was up before the answer was whole. began: its head had come."""
+
+    def __init__(self, why: str, *, began: bool = False) -> None:
+        super().__init__(why)
+        self.began = began
+
+
+class Origin:
+    """Where calls go: `https://api.example.com/v1` and what is kept ready for it."""
+
+    __slots__ = ("host", "idle", "path", "port", "tls", "url")
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"an address that begins with http:// or https://, got {url!r}")
+        self.url = url
+        self.tls = parts.scheme == "https"
+        self.host = parts.hostname
+        self.port = parts.port or (443 if self.tls else 80)
+        self.path = parts.path.rstrip("/")
+        self.idle: deque[Upstream] = deque()
+
+    @property
+    def authority(self) -> str:
+        """What goes into the Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+
+class Reply:
+    """An answer that has begun. `take` gets pieces of the body as they come; until it is set they wait.
+
+    on_end is called once: with None after the last piece, or with why the answer broke off.
+    """
+
+    __slots__ = ("_connection", "_ended", "_parts", "_problem", "_size", "_waiter", "headers", "on_data", "on_end", "status")
+
+    def __init__(self, connection: Upstream, status: int, headers: Headers) -> None:
+        self.status = status
+        self.headers = headers
+        self.on_data: Callable[[bytes], None] | None = None
+        self.on_end: Callable[[str | None], None] | None = None
+        self._connection = connection
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._problem: str | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def header(self, name: bytes) -> bytes:
+        """The first header of this name (lower case), or nothing."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return b""
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of the answer is here."""
+        return self._ended
+
+    @property
+    def size(self) -> int:
+        """How many bytes wait to be taken."""
+        return self._size
+
+    async def body(self, most: int) -> bytes:
+        """The whole body. Raises BrokenOff, also for one of more than `most` bytes."""
+        while not self._ended:
+            if self._size > most:
+                self.abort()
+                raise BrokenOff(f"the answer has more than {most} bytes", began=True)
+            self._connection.resume()
+            self._waiter = self._connection.loop.create_future()
+            await self._waiter
+        if self._problem is not None:
+            raise BrokenOff(self._problem, began=True)
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    def flow(self, on_data: Callable[[bytes], None], on_end: Callable[[str | None], None]) -> None:
+        """From now on call these; with what is here already at once."""
+        self.on_data, self.on_end = on_data, on_end
+        parts, self._parts = self._parts, []
+        self._size = 0
+        for part in parts:
+            on_data(part)
+        if self._ended:
+            on_end(self._problem)
+        else:
+            self._connection.resume()
+
+    def pause(self, paused: bool) -> None:
+        """Hold the other side back, or let it go on."""
+        if paused:
+            self._connection.pause()
+        else:
+            self._connection.resume()
+
+    def abort(self) -> None:
+        """Break off: the other side learns at once that nobody listens any more."""
+        if not self._ended:
+            self._connection.abort()
+
+    def arrived(self, data: bytes) -> None:
+        if self.on_data is not None:
+            self.on_data(data)
+            return
+        self._parts.append(data)
+        self._size += len(data)
+        if self._waiter is not None:
+            if self._size > READ_BUFFER and not self._waiter.done():
+                self._waiter.set_result(None)
+        elif self._size > READ_BUFFER:
+            self._connection.pause()
+
+    def over(self, problem: str | None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._problem = problem
+        if self.on_end is not None:
+            self.on_end(problem)
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Pool:
+    """Connections that are ready, by origin. One pool a process."""
+
+    def __init__(self, *, idle_seconds: float = IDLE_SECONDS, context: ssl.SSLContext | None = None) -> None:
+        self.idle_seconds = idle_seconds
+        self._context = context
+        self._origins: dict[str, Origin] = {}
+        self._all: set[Upstream] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def origin(self, url: str) -> Origin:
+        """The origin of a base address, always the same one. Raises ValueError."""
+        known = self._origins.get(url)
+        if known is None:
+            known = self._origins[url] = Origin(url)
+        return known
+
+    async def send(
+        self,
+        origin: Origin,
+        head: bytes,
+        body: bytes | AsyncIterator[bytes] = b"",
+        *,
+        connect_seconds: float = 10.0,
+        seconds: float = 600.0,
+        whole: bool = False,
+    ) -> Reply:
+        """Send a request and wait for the answer's head, or with `whole` for all of it unless it is very large (`ended` tells).
+
+        head: request line and headers, with framing and the empty line at the end. A body that is an iterator goes in chunks.
+        Raises Unreachable when nothing was sent, BrokenOff when the answer did not come in `seconds` or was cut off.
+        """
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep(), name="upstreams")
+        while origin.idle:
+            connection = origin.idle.pop()
+            if connection.usable:
+                try:
+                    return await connection.request(head, body, seconds, whole)
+                except _Stale:
+                    if not isinstance(body, bytes):
+                        raise BrokenOff("the connection was closed while the request was sent") from None
+                    continue
+        connection = await self._connect(origin, connect_seconds)
+        try:
+            return await connection.request(head, body, seconds, whole)
+        except _Stale:
+            raise BrokenOff("the connection was closed before an answer came") from None
+
+    async def open(self, origin: Origin, protocol: Callable[[], asyncio.Protocol], seconds: float) -> asyncio.Transport:
+        """A connection for something else than requests. Raises Unreachable."""
+        loop = asyncio.get_running_loop()
+        tls = self._tls() if origin.tls else None
+        try:
+            transport, _ = await asyncio.wait_for(
+                loop.create_connection(
+                    protocol, origin.host, origin.port, ssl=tls, server_hostname=origin.host if tls else None
+                ),
+                seconds,
+            )
+        except TimeoutError:
+            raise Unreachable(f"{origin.host} did not take the connection within {seconds:g} seconds") from None
+        except (OSError, ssl.SSLError) as error:
+            raise Unreachable(f"{origin.host} cannot be reached: {error.strerror or error}") from error
+        return transport
+
+    async def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in list(self._all):
+            connection.abort()
+
+    def forget(self, connection: Upstream) -> None:
+        self._all.discard(connection)
+
+    async def _connect(self, origin: Origin, seconds: float) -> Upstream:
+        loop = asyncio.get_running_loop()
+        connection = Upstream(self, origin, loop)
+        await self.open(origin, lambda: connection, seconds)
+        self._all.add(connection)
+        return connection
+
+    def _tls(self) -> ssl.SSLContext:
+        return self._context or _default_tls()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            before = time.monotonic() - self.idle_seconds
+            for origin in self._origins.values():
+                while origin.idle and (origin.idle[0].idle_since < before or not origin.idle[0].usable):
+                    origin.idle.popleft().abort()
+
+
+class _Stale(Exception):
+    """A connection that was kept ready had been closed by the other side."""
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to an origin: one request after the other."""
+
+    __slots__ = (
+        "_began",
+        "_future",
+        "_head_size",
+        "_headers",
+        "_origin",
+        "_parser",
+        "_paused",
+        "_pool",
+        "_reply",
+        "_room",
+        "_sent",
+        "_transport",
+        "_whole",
+        "idle_since",
+        "loop",
+        "usable",
+    )
+
+    def __init__(self, pool: Pool, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.usable = True
+        self.idle_since = 0.0
+        self._pool = pool
+        self._origin = origin
+        self._transport: asyncio.Transport = cast(Any, None)
+        self._parser = httptools.HttpResponseParser(self)
+        self._future: asyncio.Future[Reply] | None = None
+        self._reply: Reply | None = None
+        self._whole = False
+        self._began = False
+        self._sent = True
+        self._headers: Headers = []
+        self._head_size = 0
+        self._paused = False
+        self._room: asyncio.Future[None] | None = None
+
+    async def request(self, head: bytes, body: bytes | AsyncIterator[bytes], seconds: float, whole: bool) -> Reply:
+        future: asyncio.Future[Reply] = self.loop.create_future()
+        self._future = future
+        self._whole = whole
+        self._began = False
+        timer = self.loop.call_later(seconds, self._late, future, seconds)
+        if isinstance(body, bytes):
+            self._transport.write(head + body)
+            sending = None
+        else:
+            self._sent = False
+            sending = self.loop.create_task(self._send(head, body))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        finally:
+            # By now the connection may be at work for somebody else, so nothing of its own is touched.
+            timer.cancel()
+            if sending is not None and not sending.done():
+                sending.cancel()
+
+    async def _send(self, head: bytes, body: AsyncIterator[bytes]) -> None:
+        """Send a body in chunks, no faster than it is taken."""
+        self._transport.write(head)
+        try:
+            async for part in body:
+                if self._room is not None:
+                    await self._room
+                if part:
+                    self._transport.write(b"%x\r\n%b\r\n" % (len(part), part))
+        except Exception as error:
+            self._fail(error)
+            self.abort()
+            return
+        self._transport.write(b"0\r\n\r\n")
+        self._sent = True
+
+    def pause(self) -> None:
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        self.usable = False
+        self._transport.abort()
+
+    def _late(self, future: asyncio.Future[Reply], seconds: float) -> None:
+        if self._future is future:
+            self._fail(BrokenOff(f"no answer within {seconds:g} seconds", began=self._began))
+            self.abort()
+
+    def _resolve(self, reply: Reply) -> None:
+        future, self._future = self._future, None
+        if future is not None and not future.done():
+            future.set_result(reply)
+
+    def _fail(self, error: Exception) -> None:
+        future, self._future = self._future, None
+        if future is not None and not future.done():
+            future.set_exception(error)
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, problem: Exception | None) -> None:
+        self.usable = False
+        self._pool.forget(self)
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        reply = self._reply
+        if reply is not None:
+            self._reply = None
+            # An answer without a length ends with the connection.
+            ended = problem is None and self._ends_with_connection(reply)
+            reply.over(None if ended else "the connection broke off")
+            if ended:
+                self._resolve(reply)
+            else:
+                self._fail(BrokenOff("the connection broke off", began=True))
+        else:
+            self._fail(BrokenOff("the connection broke off", began=True) if self._began else _Stale())
+
+    @staticmethod
+    def _ends_with_connection(reply: Reply) -> bool:
+        return not any(name in {b"content-length", b"transfer-encoding"} for name, _ in reply.headers)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self._room = self.loop.create_future()
+
+    def resume_writing(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self._future is None and self._reply is None:
+            self.abort()  # nobody asked
+            return
+        self._began = True
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fail(BrokenOff("the answer is not HTTP/1.1", began=True))
+            if self._reply is not None:
+                reply, self._reply = self._reply, None
+                reply.over("the answer is not HTTP/1.1")
+            self.abort()
+
+    # --- httptools
+
+    def on_message_begin(self) -> None:
+        self._headers = []
+        self._head_size = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        if self._head_size > LARGEST_HEAD:
+            raise ValueError("the answer's head is too large")
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:  # 100 Continue, 103 Early Hints
+            return
+        reply = self._reply = Reply(self, status, self._headers)
+        if not self._whole:
+            self._resolve(reply)
+
+    def on_body(self, body: bytes) -> None:
+        reply = self._reply
+        if reply is None:
+            return
+        reply.arrived(body)
+        if self._whole and reply.size > WHOLE_LIMIT:
+            self._resolve(reply)
+
+    def on_message_complete(self) -> None:
+        reply, self._reply = self._reply, None
+        if reply is None:
+            return
+        self.resume()
+        if self._whole:
+            self._resolve(reply)
+        if self.usable and self._sent and self._parser.should_keep_alive():
+            self.idle_since = time.monotonic()
+            self._origin.idle.append(self)
+        else:
+            self.usable = False
+            self._transport.close()
+        reply.over(None)
+
+
+@cache
+def _default_tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
