@@ -1,0 +1,140 @@
+"""A client that speaks messages in front of an upstream that speaks chat completions.
+
+`request`, `answer` and `error` are functions of bytes; `Stream` takes events one by one. What neither format
+knows of the other is left out where the answer stays what was asked for, and refused where it would not be.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from genway.errors import InvalidRequest
+from genway.relay.translate import efforts
+from genway.relay.translate.failures import to_messages as error
+from genway.relay.translate.messages_bodies import Request, Tool, ToolChoice, request_decoder
+from genway.relay.translate.messages_to_chat_answer import answer
+from genway.relay.translate.messages_to_chat_stream import Stream
+from genway.relay.translate.messages_to_chat_turns import messages
+from genway.relay.translate.reading import one_of, read
+from genway.relay.translate.traits import Traits
+
+__all__ = ["Stream", "answer", "error", "request"]
+
+MOST_STOPS = 4
+LONGEST_USER = 128
+FORMAT_NAME = "answer"
+
+
+def request(body: bytes, *, model: str, traits: Traits, anthropic_version: str = "") -> bytes:
+    """The upstream's body for the client's, also for one to count tokens, which has no `max_tokens`.
+
+    model: the vendor's own name. anthropic_version: what the client sent; nothing depends on it here.
+    Raises InvalidRequest naming the field in the client's body.
+    """
+    asked = read(request_decoder, body)
+    role = "developer" if traits.reasoning else "system"
+    out: dict[str, Any] = {
+        "model": model,
+        "messages": messages(asked, instructions_role=role, reasoning_content=traits.reasoning_content),
+    }
+    if asked.max_tokens is not None:
+        if asked.max_tokens < 1:
+            raise InvalidRequest(f"1 or more in front of this model, got {asked.max_tokens}", field="max_tokens")
+        out["max_completion_tokens" if traits.reasoning else "max_tokens"] = traits.within_ceiling(asked.max_tokens)
+    if traits.sampling:
+        out |= {name: value for name in ("temperature", "top_p") if (value := getattr(asked, name)) is not None}
+    if asked.stop_sequences and not traits.reasoning:
+        out["stop"] = asked.stop_sequences[:MOST_STOPS]
+    _tools(asked, out)
+    if effort := _effort(asked, traits):
+        out["reasoning_effort"] = effort
+    _structure(asked, out)
+    if asked.metadata and asked.metadata.user_id:
+        out["user"] = _user(asked.metadata.user_id)
+    if asked.stream:
+        out |= {"stream": True, "stream_options": {"include_usage": True}}
+    return msgspec.json.encode(out)
+
+
+def _user(identity: str) -> str:
+    """The same name for the same user, as short as the vendor wants it."""
+    return identity if len(identity) <= LONGEST_USER else sha256(identity.encode()).hexdigest()
+
+
+def _tools(asked: Request, out: dict[str, Any]) -> None:
+    """The client's own tools; those that the other vendor's servers run are left out."""
+    tools = [_tool(tool, f"tools[{at}]") for at, tool in enumerate(asked.tools or ()) if tool.type in {None, "custom"}]
+    if not tools:
+        return
+    out["tools"] = tools
+    if asked.tool_choice is None:
+        return
+    choice = _choice(asked.tool_choice, {tool["function"]["name"] for tool in tools})
+    if choice is not None:
+        out["tool_choice"] = choice
+    if asked.tool_choice.disable_parallel_tool_use:
+        out["parallel_tool_calls"] = False
+
+
+def _tool(tool: Tool, where: str) -> dict[str, Any]:
+    if not tool.name:
+        raise InvalidRequest("the tool's name", field=f"{where}.name")
+    function: dict[str, Any] = {"name": tool.name, "parameters": tool.input_schema or {"type": "object", "properties": {}}}
+    if tool.description:
+        function["description"] = tool.description
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return {"type": "function", "function": function}
+
+
+def _choice(choice: ToolChoice, names: set[str]) -> str | dict[str, Any] | None:
+    match one_of(choice.type, ("auto", "any", "tool", "none"), "tool_choice.type"):
+        case "any":
+            return "required"
+        case "tool":
+            if not choice.name:
+                raise InvalidRequest("the tool's name", field="tool_choice.name")
+            return {"type": "function", "function": {"name": choice.name}} if choice.name in names else None
+        case word:
+            return word
+
+
+def _effort(asked: Request, traits: Traits) -> str | None:
+    """How hard to think: as the client says in words, else as its budget comes to."""
+    stated = asked.output_config.effort if asked.output_config else None
+    if stated is not None:
+        one_of(stated, efforts.EFFORTS[2:], "output_config.effort")
+    way = asked.thinking.type if asked.thinking else None
+    if way == "disabled":
+        return "none" if "none" in traits.efforts else None
+    if stated is None and way == "enabled" and asked.thinking and asked.thinking.budget_tokens is not None:
+        stated = efforts.of_budget(asked.thinking.budget_tokens)
+    return efforts.nearest(stated, traits.efforts) if stated is not None else None
+
+
+def _structure(asked: Request, out: dict[str, Any]) -> None:
+    wanted = asked.output_config.format if asked.output_config else None
+    if wanted is None:
+        return
+    one_of(wanted.type, ("json_schema",), "output_config.format.type")
+    if wanted.schema is None:
+        raise InvalidRequest("a JSON Schema", field="output_config.format.schema")
+    schema = {"name": FORMAT_NAME, "schema": wanted.schema, "strict": _can_be_strict(wanted.schema)}
+    out["response_format"] = {"type": "json_schema", "json_schema": schema}
+
+
+def _can_be_strict(schema: Any) -> bool:
+    """Whether every object in the schema is closed and requires all its members, as strict schemas must."""
+    if isinstance(schema, list):
+        return all(_can_be_strict(each) for each in schema)
+    if not isinstance(schema, dict):
+        return True
+    members = schema.get("properties")
+    if isinstance(members, dict) and (
+        schema.get("additionalProperties") is not False or set(members) - set(schema.get("required") or ())
+    ):
+        return False
+    return all(_can_be_strict(each) for each in schema.values())

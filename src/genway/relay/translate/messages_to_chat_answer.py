@@ -1,0 +1,69 @@
+"""A whole answer in chat completions as one in messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from genway.relay.translate import arguments, stop_reasons, tool_ids, usage
+from genway.relay.translate.chat_bodies import Choice, Function, Produced, ToolCall, answer_decoder, text_of
+
+
+def answer(body: bytes, *, model: str) -> bytes:
+    """The client's answer for the upstream's first choice.
+
+    model: the name that the client asked by. Raises msgspec.DecodeError where `body` is no answer in this format.
+    """
+    given = answer_decoder.decode(body)
+    choice = given.choices[0] if given.choices else Choice()
+    message = choice.message or Produced()
+    content = _content(message)
+    called = any(block["type"] == "tool_use" for block in content)
+    reason = stop_reasons.to_messages(choice.finish_reason, called=called)
+    return msgspec.json.encode(
+        {
+            "id": identity(given.id),
+            "type": "message",
+            "role": "assistant",
+            "model": model,
+            "content": content,
+            "stop_reason": "refusal" if message.refusal else reason,
+            "stop_sequence": None,
+            "stop_details": refusal(message.refusal),
+            "usage": usage.to_messages(given.usage),
+        }
+    )
+
+
+def identity(completion_id: str | None) -> str:
+    """The message's id for a completion's."""
+    return f"msg_{(completion_id or '').removeprefix('chatcmpl-') or tool_ids.invented().removeprefix('toolu_')}"
+
+
+def refusal(text: str | None) -> dict[str, Any] | None:
+    """The stop details for the words that the model refused with."""
+    return {"type": "refusal", "category": None, "explanation": text} if text else None
+
+
+def _content(message: Produced) -> list[dict[str, Any]]:
+    """Thinking, then text, then calls. Another vendor's thinking has no signature."""
+    blocks: list[dict[str, Any]] = []
+    if thought := message.reasoning_content or message.reasoning:
+        blocks.append({"type": "thinking", "thinking": thought, "signature": ""})
+    if text := text_of(message.content) or message.refusal:
+        blocks.append({"type": "text", "text": text, "citations": None})
+    blocks += [_call(call) for call in message.tool_calls or ()]
+    if message.function_call:
+        blocks.append(_call(ToolCall(function=message.function_call)))
+    return blocks
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = call.function or Function()
+    return {
+        "type": "tool_use",
+        "id": tool_ids.to_messages(call.id) if call.id else tool_ids.invented(),
+        "name": function.name or "",
+        "input": arguments.to_object(function.arguments),
+    }

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from genway.errors import InvalidRequest
+from genway.relay.translate.traits import Traits
+from relay.translate.stage import PDF, PNG, to_chat
+
+HI = {"role": "user", "content": "hi"}
+
+
+def turns(*messages: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = to_chat({"messages": list(messages), **more})["messages"]
+    return made
+
+
+def user(*blocks: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "user", "content": list(blocks)}
+
+
+def assistant(*blocks: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "assistant", "content": list(blocks)}
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": words}
+
+
+def use(identity: str, **given: object) -> dict[str, Any]:
+    return {"type": "tool_use", "id": identity, "name": "weather", "input": given}
+
+
+def result(identity: str, content: object = "sun", **more: object) -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": identity, "content": content, **more}
+
+
+@pytest.mark.parametrize("system", ["One.\nTwo.", [text("One."), text("Two.")]])
+def test_instructions_come_first(system: object) -> None:
+    assert turns(HI, system=system) == [{"role": "system", "content": "One.\nTwo."}, HI]
+
+
+def test_a_line_that_changes_with_every_call_is_not_part_of_the_instructions() -> None:
+    blocks = [text("x-anthropic-billing-header: cc_version=2.1; cch=abc12;"), text("Be brief.")]
+    assert turns(HI, system=blocks)[0]["content"] == "Be brief."
+    assert turns(HI, system=blocks[:1]) == [HI]
+
+
+def test_instructions_in_the_middle_stay_there() -> None:
+    middle = {"role": "system", "content": [text("Now in French.")]}
+    assert [message["role"] for message in turns(HI, middle, HI)] == ["user", "system", "user"]
+
+
+def test_several_blocks_are_parts_and_one_text_is_a_text() -> None:
+    assert turns(user(text("a"))) == [{"role": "user", "content": "a"}]
+    assert turns(user(text("a"), text(""), text("b")))[0]["content"] == [text("a"), text("b")]
+
+
+def test_pictures_and_documents_become_parts() -> None:
+    blocks: list[dict[str, Any]] = [
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
+        {"type": "image", "source": {"type": "url", "url": "https://a.example/1.png"}},
+        {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PDF}, "title": "a.pdf"},
+        {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PDF}, "context": "old"},
+        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "words"}, "title": "Notes"},
+        {"type": "document", "source": {"type": "content", "content": [text("inner")]}, "title": "Book"},
+        {"type": "search_result", "source": "https://a.example", "title": "A", "content": [text("found")]},
+    ]
+    assert turns(user(*blocks))[0]["content"] == [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
+        {"type": "image_url", "image_url": {"url": "https://a.example/1.png"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF}"}},
+        text("old"),
+        {"type": "file", "file": {"filename": "document.pdf", "file_data": f"data:application/pdf;base64,{PDF}"}},
+        text("Notes\nwords"),
+        text("Book"),
+        text("inner"),
+        text("A\nhttps://a.example\nfound"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("block", "field"),
+    [
+        ({"type": "image", "source": {"type": "file", "file_id": "f"}}, "source.type"),
+        ({"type": "image"}, "source.type"),
+        ({"type": "document", "source": {"type": "url", "url": "https://a.example/1.pdf"}}, "source.type"),
+        ({"type": "smell"}, "type"),
+        ({"type": "tool_result", "content": "x"}, "tool_use_id"),
+    ],
+)
+def test_a_block_that_cannot_cross_is_named(block: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        turns(HI, user(text("see"), block))
+    assert refused.value.field == f"messages[1].content[1].{field}"
+
+
+def test_results_are_messages_of_their_own_before_the_users_words() -> None:
+    made = turns(
+        HI,
+        assistant(text("Looking."), use("a", city="Oslo"), use("b")),
+        user(text("And?"), result("b", "rain"), result("a", [text("sun"), text("wind")])),
+    )
+    assert made[1:] == [
+        {
+            "role": "assistant",
+            "content": "Looking.",
+            "tool_calls": [
+                {"id": "a", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}},
+                {"id": "b", "type": "function", "function": {"name": "weather", "arguments": "{}"}},
+            ],
+        },
+        {"role": "tool", "tool_call_id": "b", "content": "rain"},
+        {"role": "tool", "tool_call_id": "a", "content": "sun\nwind"},
+        {"role": "user", "content": "And?"},
+    ]
+
+
+def test_pictures_in_a_result_go_with_the_users_words() -> None:
+    picture = {"type": "image", "source": {"type": "url", "url": "https://a.example/1.png"}}
+    made = turns(HI, assistant(use("a")), user(result("a", [text("see"), picture]), text("And?")))
+    assert made[2] == {"role": "tool", "tool_call_id": "a", "content": "see"}
+    assert [part["type"] for part in made[3]["content"]] == ["image_url", "text"]
+
+
+def test_a_failed_call_says_so() -> None:
+    made = turns(HI, assistant(use("a"), use("b")), user(result("a", "no such city", is_error=True), result("b", None)))
+    assert [message["content"] for message in made[2:]] == ["Error: no such city", ""]
+
+
+def test_a_call_without_text_has_no_content() -> None:
+    assert turns(HI, assistant(use("a")), user(result("a")))[1]["content"] is None
+
+
+def test_a_wrapped_id_is_turned_back() -> None:
+    made = turns(HI, assistant(use("wrapped_ZnVuY3Rpb25zLndlYXRoZXI6MA")), user(result("wrapped_ZnVuY3Rpb25zLndlYXRoZXI6MA")))
+    assert made[1]["tool_calls"][0]["id"] == made[2]["tool_call_id"] == "functions.weather:0"
+
+
+def test_what_only_its_own_vendor_understands_is_left_out() -> None:
+    made = turns(
+        HI,
+        assistant(
+            {"type": "thinking", "thinking": "hm", "signature": "s"},
+            {"type": "redacted_thinking", "data": "x"},
+            {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+            {"type": "web_search_tool_result", "tool_use_id": "s", "content": {"type": "error", "error_code": "unavailable"}},
+            text("Sun."),
+        ),
+        HI,
+    )
+    assert made[1] == {"role": "assistant", "content": "Sun."}
+
+
+def test_an_empty_answer_leaves_no_message() -> None:
+    assert turns(HI, assistant(), HI) == [HI, HI]
+    assert turns(HI, assistant({"type": "thinking", "thinking": "hm", "signature": "s"}), HI) == [HI, HI]
+
+
+def test_reasoning_alone_is_a_message_where_it_is_wanted() -> None:
+    thought = assistant({"type": "thinking", "thinking": "hm", "signature": "s"})
+    made = to_chat({"messages": [HI, thought, HI]}, given=Traits(reasoning_content=True))["messages"]
+    assert made[1] == {"role": "assistant", "content": "", "reasoning_content": "hm"}
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        ({"role": "tool", "content": "x"}, "messages[1].role"),
+        (assistant({"type": "tool_use", "name": "x", "input": {}}), "messages[1].content[0].id"),
+        (assistant({"type": "tool_use", "id": "x", "input": {}}), "messages[1].content[0].name"),
+        ({"role": "user"}, "messages[1]"),
+        ({"role": "system", "content": [{"type": "image"}]}, "messages[1].content[0].type"),
+    ],
+)
+def test_a_message_that_makes_no_sense_is_named(message: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        turns(HI, message)
+    assert refused.value.field == field
