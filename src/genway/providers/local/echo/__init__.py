@@ -1,0 +1,77 @@
+"""The built-in answers for text, speech and pictures: no model, always the same, for programs that are being built.
+
+They echo what was said, call the tools they are told to call and fail where the text says so (`words` has the table), in the
+formats of OpenAI and of Anthropic. The answer's `model` is one of `models()` and never a vendor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from genway.errors import InvalidRequest
+from genway.providers.local.echo import (
+    chat,
+    completions,
+    embeddings,
+    images,
+    messages,
+    moderations,
+    rerank,
+    responses,
+    saying,
+    speech,
+    transcriptions,
+)
+from genway.providers.local.echo.answers import Streamed, Whole
+
+__all__ = ["SLOW", "Streamed", "Whole", "answer", "answer_form", "models"]
+
+SLOW = frozenset(
+    {"embeddings", "image_generations", "image_edits", "image_variations", "speech", "transcriptions", "translations"}
+)
+"""The kinds whose answer may take long enough (up to seconds) to be made in a thread. The events of their streams are quick."""
+
+_quick: Mapping[str, Callable[..., Whole | Streamed]] = {
+    "chat": chat.answer,
+    "completions": completions.answer,
+    "responses": responses.answer,
+    "messages": messages.answer,
+    "count_tokens": messages.count,
+    "embeddings": embeddings.answer,
+    "moderations": moderations.answer,
+    "rerank": rerank.answer,
+    "speech": speech.answer,
+}
+
+
+def answer(kind: str, body: bytes, *, request_id: str, created: int) -> Whole | Streamed:
+    """The answer to a JSON body. kind: as the relay names calls. request_id: all ids in the answer follow from it, so the same
+    one gives the same answer. created: Unix seconds.
+
+    Raises InvalidRequest, with the field's path in the body. Failures that the text forces are answers.
+    """
+    if kind in ("image_generations", "image_edits"):
+        return images.answer(kind, body, created=created)
+    if kind not in _quick:
+        raise InvalidRequest(f"the built-in answers have no {kind} from a JSON body")
+    return _quick[kind](body, request_id=request_id, created=created)
+
+
+def answer_form(
+    kind: str, fields: Mapping[str, str], files: Mapping[str, list[tuple[str, int, bytes]]], *, created: int = 0
+) -> Whole | Streamed:
+    """The answer to a form. files: by the part's name, each its file name, its size in bytes and its first bytes.
+
+    created: Unix seconds. Raises InvalidRequest.
+    """
+    if kind in ("image_edits", "image_variations"):
+        return images.answer_form(kind, fields, files, created=created)
+    if kind in ("transcriptions", "translations"):
+        return transcriptions.answer_form(kind, fields, files)
+    raise InvalidRequest(f"the built-in answers have no {kind} from a form")
+
+
+def models() -> list[str]:
+    """The names under which the built-in answers speak."""
+    modules = (saying, embeddings, images, moderations, rerank, speech, transcriptions)
+    return sorted(module.NAME for module in modules)
