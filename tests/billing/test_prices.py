@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from genway.billing import money, prices
 from genway.billing.prices import Price
+from genway.billing.tokens import Card, Used
 from genway.db import Database
 from genway.errors import InvalidRequest, NoChannel, NotFound
-from genway.operations import ImageRequest, VideoRequest
+from genway.operations import ImageRequest, Size, VideoRequest
 
 VIDEO = VideoRequest(model="acme/one", prompt="a cat", seconds=7.5)
 
@@ -49,6 +52,42 @@ def test_a_price_set_for_the_exact_model_replaces_all_units_of_the_pattern() -> 
     assert prices.quote(VIDEO, "acme/one", book, "USD").total == 70
 
 
+@pytest.mark.parametrize(
+    ("size", "quality", "amount"),
+    [
+        (Size(1280, 720), "", 2),
+        (Size(1920, 1080), "", 5),
+        (Size(1080, 1920), "", 5),
+        (Size(1440, 1440), "", 5),
+        (Size(1280, 720), "pro", 7),
+        (Size(3840, 2160), "", 2),
+    ],
+)
+def test_a_price_may_be_for_one_resolution_or_one_quality(size: Size, quality: str, amount: int) -> None:
+    book = [Price("acme/one", "second", 2), Price("acme/one@1080p", "second", 5), Price("acme/one@pro", "second", 7)]
+    asked = VideoRequest(model="acme/one", prompt="a", size=size, quality=quality)
+    assert prices.quote(asked, "acme/one", book, "USD").lines[0].amount == amount
+
+
+def test_a_price_for_a_variant_replaces_all_units_of_the_models_own() -> None:
+    book = [Price("acme/one", "call", 100), Price("acme/one", "second", 2), Price("acme/one@1080p", "second", 5)]
+    asked = VideoRequest(model="acme/one", prompt="a", seconds=10, size=Size(1920, 1080))
+    assert prices.quote(asked, "acme/one", book, "USD").total == 50
+
+
+def test_a_pattern_may_name_a_variant_and_what_was_set_still_comes_first() -> None:
+    book = [Price("acme/*", "second", 2), Price("acme/*@1080p", "second", 5), Price("acme/one", "second", 9, id="prc_1")]
+    large = VideoRequest(model="acme/one", prompt="a", size=Size(1920, 1080))
+    assert prices.quote(large, "acme/two", book, "USD").lines[0].amount == 5
+    assert prices.quote(large, "acme/one", book, "USD").lines[0].amount == 9
+
+
+def test_a_larger_video_of_luma_costs_more_by_the_list() -> None:
+    small, large = (VideoRequest(model="luma/ray-2", prompt="a", size=size) for size in (Size(1280, 720), Size(1920, 1080)))
+    totals = [prices.quote(each, "luma/ray-2", prices.list_prices(), "USD").total for each in (small, large)]
+    assert totals == [710_000, 1_600_000]
+
+
 def test_a_model_without_a_price_is_not_sold() -> None:
     with pytest.raises(NoChannel, match="acme/one has no price"):
         prices.quote(VIDEO, "acme/one", [Price("other/*", "second", 1)], "USD")
@@ -83,3 +122,100 @@ def test_a_price_that_is_set_counts_and_one_that_is_removed_does_not(database: D
 def test_a_price_that_makes_no_sense_is_refused(database: Database, price: Price) -> None:
     with pytest.raises(InvalidRequest):
         database.write_now(lambda connection: prices.set_price(connection, price, 1.0))
+
+
+BOOK = [
+    Price("acme/*", "input_mtok", 1_000_000),
+    Price("acme/*", "cached_input_mtok", 100_000),
+    Price("acme/*", "output_mtok", 2_000_000),
+    Price("acme/big", "input_mtok", 5_000_000),
+    Price("acme/big", "output_mtok", 6_000_000),
+    Price("acme/big-20*", "input_mtok", 7_000_000),
+    Price("acme/film", "second", 9),
+]
+
+
+def card(*names: str, kind: str = "chat", more: Sequence[Price] = ()) -> Card | None:
+    return prices.card([*BOOK, *more], names, kind)
+
+
+def test_a_card_has_the_prices_of_the_most_precise_name_and_no_others() -> None:
+    assert card("acme/small") == Card.of({"input": 1_000_000, "cached_input": 100_000, "output": 2_000_000})
+    assert card("acme/big") == Card.of({"input": 5_000_000, "output": 6_000_000})
+    assert card("acme/big-2026-01-01") == Card.of({"input": 7_000_000})
+
+
+def test_a_card_of_what_was_set_replaces_the_list() -> None:
+    assert card("acme/big", more=[Price("acme/*", "token", 3, id="prc_1")]) == Card.of({"input": 3_000_000})
+    both = [Price("acme/big", "input_mtok", 4, id="prc_1"), Price("acme/*", "call", 3, id="prc_2")]
+    assert card("acme/big", more=both) == Card.of({"input": 4})
+
+
+def test_a_card_for_one_kind_of_call_counts_for_no_other() -> None:
+    half = [Price("acme/big", "input_mtok", 2_500_000, operation="batches")]
+    assert card("acme/big", kind="batches", more=half) == Card.of({"input": 2_500_000})
+    assert card("acme/big", more=half) == card("acme/big")
+
+
+def test_the_first_name_that_has_a_price_counts() -> None:
+    assert card("none/such", "acme/big", "acme/small") == card("acme/big")
+    assert card("none/such") is None
+    assert card() is None
+
+
+def test_a_price_in_a_unit_that_a_call_is_not_measured_in_is_no_price() -> None:
+    film = [Price("film/*", "second", 9), Price("film/*", "image", 8)]
+    assert card("film/one", more=film) is None
+    assert card("film/one", kind="transcriptions", more=film) == Card.of({"seconds": 9})
+    assert card("film/one", kind="image_edits", more=film) == Card.of({"images": 8})
+
+
+def test_a_price_for_nothing_is_a_price() -> None:
+    free = card("free/one", kind="moderations", more=[Price("free/*", "call", 0)])
+    assert free is not None
+    assert free.cost(Used(input=1_000_000)) == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "used"),
+    [
+        ("openai/gpt-6.1-sol", "chat", Used(input=1_000)),
+        ("openai/gpt-5.5-2026-04-23", "responses", Used(reasoning=1_000)),
+        ("openai/text-embedding-3-small", "embeddings", Used(input=1_000)),
+        ("openai/gpt-3.5-turbo-instruct", "completions", Used(output=1_000)),
+        ("openai/gpt-image-2.6-flare", "image_edits", Used(image_output=1_000, images=1)),
+        ("openai/tts-1", "speech", Used(characters=1_000)),
+        ("openai/gpt-4o-mini-tts", "speech", Used(audio_output=1_000)),
+        ("openai/whisper-1", "transcriptions", Used(seconds=60)),
+        ("openai/gpt-4o-transcribe", "transcriptions", Used(audio_input=600)),
+        ("openai/gpt-realtime", "realtime", Used(cached_audio_input=1_000_000)),
+        ("anthropic/claude-opus-4-5-20251101", "messages", Used(cache_write_1h=1_000)),
+        ("anthropic/claude-haiku-5-5", "message_batches", Used(cached_input=1_000)),
+        ("deepseek/deepseek-chat", "chat", Used(output=1_000)),
+        ("local/chat", "chat", Used(input=1_000)),
+        ("local/image", "image_generations", Used(images=1)),
+        ("local/speech", "speech", Used(characters=10)),
+    ],
+)
+def test_the_list_sells_what_a_call_of_today_uses(model: str, kind: str, used: Used) -> None:
+    card = prices.card(prices.list_prices(), [model], kind)
+    assert card is not None
+    assert card.cost(used) > 0
+
+
+def test_the_list_gives_moderation_away_and_sells_no_video_as_chat() -> None:
+    free = prices.card(prices.list_prices(), ["openai/omni-moderation-latest"], "moderations")
+    assert free is not None
+    assert free.cost(Used(input=1_000)) == 0
+    assert prices.card(prices.list_prices(), ["openai/sora-2"], "chat") is None
+
+
+def test_many_prices_are_set_together_or_not_at_all(database: Database) -> None:
+    wanted = [Price("acme/one", "input_mtok", 5), Price("acme/one", "output_mtok", 6)]
+    database.write_now(lambda connection: prices.set_prices(connection, wanted, 1.0))
+    with pytest.raises(InvalidRequest):
+        database.write_now(
+            lambda connection: prices.set_prices(connection, [Price("acme/one", "call", 1), Price("acme/one", "call", -1)], 2.0)
+        )
+    database.write_now(lambda connection: prices.set_prices(connection, [Price("acme/one", "output_mtok", 7)], 3.0))
+    assert prices.card(database.read_now(prices.current), ["acme/one"], "chat") == Card.of({"input": 5, "output": 7})

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
 from cli_stage import Genway
+from genway.billing.prices import UNITS
+from genway.cli.price import Unit
 
 
 def test_a_price_that_was_set_counts_until_it_is_removed(genway: Genway) -> None:
@@ -26,10 +34,14 @@ def test_a_price_that_was_not_set_cannot_be_removed(genway: Genway) -> None:
     assert (said.code, said.err) == (1, "genway: no price was set for runway/gen3, *, by the second\n")
 
 
-def test_a_unit_is_one_of_five(genway: Genway) -> None:
+def test_a_unit_that_there_is_not_is_refused(genway: Genway) -> None:
     said = genway("price", "set", "runway/gen3", "1", "--unit", "hour")
     assert said.code == 2
-    assert '"call", "second", "image", "character", "token"' in said.err
+    assert '"call", "second", "image", "character", "token", "input_mtok"' in said.err
+
+
+def test_the_units_of_the_command_are_those_of_the_prices() -> None:
+    assert sorted(get_args(Unit)) == sorted(UNITS)
 
 
 def test_a_negative_price_is_refused(genway: Genway) -> None:
@@ -38,3 +50,87 @@ def test_a_negative_price_is_refused(genway: Genway) -> None:
 
 def test_a_model_without_any_price_is_told(genway: Genway) -> None:
     assert "There is no price for acme/one" in genway("price", "list", "--model", "acme/one").out
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    file = tmp_path / "prices.toml"
+    file.write_text('[[price]]\nmodel = ["acme/one", "runway/gen3"]\nsecond = "0.06"\n')
+    return file
+
+
+def test_a_file_of_prices_counts_as_if_each_was_set(genway: Genway, toml: Path) -> None:
+    genway("price", "set", "acme/one", "0.05", "--unit", "second")
+    said = genway("price", "import", str(toml))
+    assert (said.code, said.out) == (0, "1 set anew, 1 changed, 0 as they were.\n")
+    listed = genway("price", "list", "--json").json
+    assert {p["model"]: p["amount"] for p in listed if p["source"] == "set"} == {"acme/one": "0.06", "runway/gen3": "0.06"}
+    assert genway("price", "import", str(toml)).out == "0 set anew, 0 changed, 2 as they were.\n"
+
+
+def test_a_dry_run_shows_what_would_change_and_changes_nothing(genway: Genway, toml: Path) -> None:
+    said = genway("price", "import", str(toml), "--dry-run")
+    assert [line.split() for line in said.out.splitlines() if "/" in line] == [
+        ["acme/one", "*", "second", "–", "0.06"],
+        ["runway/gen3", "*", "second", "0.05", "0.06"],
+    ]
+    assert "2 would be set anew, 0 changed, 0 as they were." in said.out
+    assert [p for p in genway("price", "list", "--json").json if p["source"] == "set"] == []
+
+
+def test_only_some_models_of_a_file_can_be_taken(genway: Genway, toml: Path) -> None:
+    said = genway("price", "import", str(toml), "--only", "acme/*", "--json").json
+    assert said == {
+        "dry_run": False,
+        "new": 1,
+        "changed": 0,
+        "same": 0,
+        "left_out": {},
+        "prices": [{"model": "acme/one", "operation": "*", "unit": "second", "amount": "0.06", "before": None}],
+    }
+
+
+def test_of_a_file_with_nonsense_nothing_counts(genway: Genway, tmp_path: Path) -> None:
+    file = tmp_path / "prices.csv"
+    file.write_text("model,unit,amount\nacme/one,second,0.06\nacme/two,hour,1\n")
+    said = genway("price", "import", str(file))
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith("genway: prices.csv: line 3: hour is no unit; one of call, second")
+    assert [p for p in genway("price", "list", "--json").json if p["source"] == "set"] == []
+
+
+def test_a_file_that_is_not_there_is_told(genway: Genway, tmp_path: Path) -> None:
+    assert genway("price", "import", str(tmp_path / "none.toml")).code == 1
+
+
+def test_the_price_map_of_litellm_can_be_imported(genway: Genway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "model_prices_and_context_window.json"
+    entry = {"litellm_provider": "openai", "input_cost_per_token": 1.25e-06, "output_cost_per_token": 1e-05}
+    file.write_text(json.dumps({"gpt-x": entry, "gpt-free": {"litellm_provider": "openai"}}))
+    monkeypatch.setenv("GENWAY_BILLING_CURRENCY", "EUR")
+    said = genway("price", "import", str(file))
+    assert said.out == "2 set anew, 0 changed, 0 as they were.\nLeft out: 1 free, or without a price.\n"
+    assert said.err == "The prices of such a file are in USD; accounts here are in EUR.\n"
+    listed = genway("price", "list", "--model", "openai/gpt-x", "--json").json
+    assert {p["unit"]: p["amount"] for p in listed} == {"input_mtok": "1.25", "output_mtok": "10.00"}
+
+
+@pytest.mark.parametrize(("option", "ending"), [((), ".toml"), (("--csv",), ".csv")])
+def test_what_is_exported_can_be_imported_again(genway: Genway, tmp_path: Path, option: tuple[str, ...], ending: str) -> None:
+    genway("price", "set", "acme/one", "0.05", "--unit", "second")
+    genway("price", "set", "acme/*", "1.25", "--unit", "input_mtok", "--operation", "chat")
+    exported = genway("price", "export", *option).out
+    file = tmp_path / f"prices{ending}"
+    file.write_text(exported)
+    assert genway("price", "import", str(file)).out == "0 set anew, 0 changed, 2 as they were.\n"
+    genway("price", "remove", "acme/one", "--unit", "second")
+    assert genway("price", "import", str(file)).out == "1 set anew, 0 changed, 1 as they were.\n"
+    assert genway("price", "export", *option).out == exported
+
+
+def test_the_lists_can_be_exported_too(genway: Genway) -> None:
+    genway("price", "set", "openai/gpt-5.5", "6", "--unit", "input_mtok")
+    exported = genway("price", "export", "--everything", "--json").json
+    amounts = {p["amount"] for p in exported if (p["model"], p["unit"]) == ("openai/gpt-5.5", "input_mtok")}
+    assert amounts == {"6.00"}
+    assert len(exported) == len(genway("price", "list", "--json").json) - 1

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from genway.billing import money
 from genway.cli.arguments import Amount, group
-from genway.cli.output import moment, print_json, print_table, say
+from genway.cli.output import aside, moment, print_json, print_table, say
 from genway.cli.place import HERE, Place
 
 if TYPE_CHECKING:
     from genway.billing.prices import Price
 
-Unit = Literal["call", "second", "image", "character", "token"]
+Unit = Literal[
+    "call",
+    "second",
+    "image",
+    "character",
+    "token",
+    "input_mtok",
+    "cached_input_mtok",
+    "cache_write_mtok",
+    "cache_write_1h_mtok",
+    "audio_input_mtok",
+    "cached_audio_input_mtok",
+    "image_input_mtok",
+    "output_mtok",
+    "reasoning_mtok",
+    "audio_output_mtok",
+    "image_output_mtok",
+]
+
+CHANGES = {"model": "model", "operation": "work", "unit": "for each", "before": "now", "amount": "then"}
 
 app = group(
     "price",
@@ -31,7 +51,11 @@ def set_price(model: str, amount: Amount, /, *, unit: Unit, operation: str = "*"
     genway price set runway/gen4_turbo 0.06 --unit second
     genway price set "runway/*" 0.10 --unit second --operation video
     genway price set "local/*" 0 --unit second
+    genway price set openai/gpt-5.5 5.00 --unit input_mtok
+    genway price set openai/gpt-5.5 30.00 --unit output_mtok
     ```
+
+    What is set for a model replaces all that the list says of it, so set every unit that it is sold by.
 
     Parameters
     ----------
@@ -41,9 +65,9 @@ def set_price(model: str, amount: Amount, /, *, unit: Unit, operation: str = "*"
     amount
         For each unit, in the accounts' currency, like 0.05.
     unit
-        What is counted.
+        What is counted; one that ends in _mtok is a million tokens of a class.
     operation
-        Only for this kind of work: video, restyle, performance, upscale, image.
+        Only for this kind of work: video, restyle, performance, upscale, image, or of call: chat, messages, speech.
     """
     from genway.billing import prices  # noqa: PLC0415
 
@@ -108,6 +132,106 @@ def remove(model: str, /, *, unit: Unit, operation: str = "*", place: Place = HE
     if place.json:
         return print_json({"model": model, "operation": operation, "unit": unit, "removed": True})
     return say(f"The price of {model} for each {unit} that was set counts no more.")
+
+
+@app.command(name="import")
+def import_prices(
+    file: Path,
+    /,
+    *,
+    only: str = "",
+    dry_run: bool = False,
+    place: Place = HERE,
+) -> None:
+    """Set the prices of a file: all of them, or none where one makes no sense.
+
+    ```sh
+    genway price import prices.toml
+    genway price import prices.csv --dry-run
+    genway price import model_prices_and_context_window.json --only "openai/*"
+    ```
+
+    A file is our own TOML, as `genway price export` prints it; or CSV with the columns model, unit, amount and maybe operation;
+    or the price map that LiteLLM publishes, whose prices are in USD.
+
+    Parameters
+    ----------
+    file
+        The file; its ending says what it is: .toml, .csv or .json.
+    only
+        Only the prices of models that match this pattern.
+    dry_run
+        Show what would change, and change nothing.
+    """
+    from genway.billing import price_files, prices  # noqa: PLC0415
+
+    contents = price_files.read(file.name, file.read_bytes())
+    wanted = [price for price in contents.prices if not only or fnmatchcase(price.model, only)]
+    with place.open() as opened:
+        known = opened.read(prices.current)
+        listed = {_what(price): price.amount for price in known if not price.id}
+        stored = {_what(price): price.amount for price in known if price.id}
+        changed = [price for price in wanted if stored.get(_what(price)) != price.amount]
+        if not dry_run:
+            opened.write(lambda connection: prices.set_prices(connection, changed, opened.now))
+        currency = opened.config.billing.currency
+    left_out = {} if only else contents.left_out
+    if file.suffix.lower() == ".json" and currency != "USD":
+        aside(f"The prices of such a file are in USD; accounts here are in {currency}.")
+    replaced = sum(_what(price) in stored for price in changed)
+    rows = [
+        {
+            "model": price.model,
+            "operation": price.operation,
+            "unit": price.unit,
+            "amount": money.show(price.amount),
+            "before": _shown(stored.get(_what(price), listed.get(_what(price)))),
+        }
+        for price in changed
+    ]
+    counts = {"new": len(changed) - replaced, "changed": replaced, "same": len(wanted) - len(changed)}
+    if place.json:
+        return print_json({"dry_run": dry_run, **counts, "left_out": left_out, "prices": rows})
+    if dry_run and rows:
+        print_table(rows, CHANGES)
+    without = "".join(f"\nLeft out: {number} {why}." for why, number in left_out.items())
+    manner = "would be set" if dry_run else "set"
+    return say(f"{counts['new']} {manner} anew, {replaced} changed, {counts['same']} as they were.{without}")
+
+
+@app.command(name="export")
+def export_prices(*, everything: bool = False, csv: bool = False, place: Place = HERE) -> None:
+    """Print the prices that were set, as a file that `genway price import` takes.
+
+    ```sh
+    genway price export
+    genway price export --everything --csv
+    ```
+
+    Parameters
+    ----------
+    everything
+        The lists that ship too, as far as nothing else was set.
+    csv
+        CSV in place of TOML.
+    """
+    from genway.billing import price_files, prices  # noqa: PLC0415
+
+    with place.open() as opened:
+        known = opened.read(prices.current)
+    stored = {_what(price) for price in known if price.id}
+    shown = [price for price in known if price.id or (everything and _what(price) not in stored)]
+    if place.json:
+        return print_json([view(price) for price in shown])
+    return say(price_files.write(shown, as_csv=csv).rstrip("\n"))
+
+
+def _what(price: Price) -> tuple[str, str, str]:
+    return price.model, price.operation, price.unit
+
+
+def _shown(amount: int | None) -> str | None:
+    return None if amount is None else money.show(amount)
 
 
 def view(price: Price) -> dict[str, Any]:
