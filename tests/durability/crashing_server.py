@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import itertools
 import multiprocessing
@@ -16,7 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
@@ -24,19 +25,24 @@ from typing import NamedTuple
 import psutil
 
 from genway import config, logs, providers, server
+from genway.db.checkpoints import POINTS, Checkpoint, silent
 from genway.providers.base import Poll
 from genway.routing.channels import LOCAL
 
 START_SECONDS = 60.0
 # The vendors' own pace, 5 s and more between two polls, would leave these tests waiting.
-PACE = Poll(first=0.1, factor=1.1, longest=0.3)
+PACE = Poll(first=0.1, factor=1.1, longest=0.3, per_second=0)
 
 
 class Kill(NamedTuple):
-    """Where a process ends: when a task comes to `point` for the `times`th time."""
+    """Where a process ends: when a task comes to `point` for the `times`th time.
+
+    together: end when so many tasks are at `point` at the same time instead; those that are there wait for the others.
+    """
 
     point: str
     times: int = 1
+    together: int = 0
 
 
 def main() -> None:
@@ -66,23 +72,65 @@ def run(
             settings,
             settings.server.port or server.free_port(settings.server.host),
             started.send if started else print,
-            checkpoint=_ending(kill, epitaph) if kill else lambda point, task_id: None,
+            checkpoint=_ending(kill, epitaph) if kill else silent,
         )
 
 
-def _ending(kill: Kill, epitaph: Path | None) -> Callable[[str, str], None]:
+def _ending(kill: Kill, epitaph: Path | None) -> Checkpoint:
     numbers = itertools.count(1)
     last = threading.Lock()
 
-    def checkpoint(point: str, task_id: str) -> None:
-        if point == kill.point and next(numbers) == kill.times:
-            with last:
-                if epitaph:
-                    family = [child.pid for child in psutil.Process().children(recursive=True)]
-                    epitaph.write_text(" ".join(map(str, [point, task_id, *family])))
-                os.kill(os.getpid(), signal.SIGKILL)
+    def end(point: str, task_ids: Iterable[str]) -> None:
+        with last:
+            if epitaph:
+                family = [child.pid for child in psutil.Process().children(recursive=True)]
+                epitaph.write_text(" ".join(map(str, [point, ",".join(task_ids), *family])))
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    return checkpoint
+    def checkpoint(point: str, task_id: str) -> None:
+        assert point in POINTS, point
+        if point == kill.point and next(numbers) == kill.times:
+            end(point, [task_id])
+
+    return Gathering(kill, end) if kill.together else checkpoint
+
+
+class Gathering:
+    """A listener at which tasks wait for each other, and which ends the process when enough of them are there.
+
+    Inside a transaction nobody can wait. There tasks wait before it, and then go into one transaction together: one that is
+    committed without the others is no longer at the step and does not count.
+    """
+
+    def __init__(self, kill: Kill, end: Callable[[str, Iterable[str]], None]) -> None:
+        self._point, self._enough, self._end = kill.point, kill.together, end
+        self._step = kill.point.removesuffix(".before_commit") if kill.point.endswith(".before_commit") else ""
+        self._ready: set[str] = set()
+        self._here: set[str] = set()
+        self._open = asyncio.Event()
+
+    def __call__(self, point: str, task_id: str) -> Awaitable[None] | None:
+        assert point in POINTS, point
+        if self._step and point == f"{self._step}.ready":
+            self._ready.add(task_id)
+            if len(self._ready) >= self._enough:
+                self._open.set()
+            return self._wait()
+        if self._step and point == f"{self._step}.committed":
+            self._here.discard(task_id)
+        if point != self._point:
+            return None
+        self._here.add(task_id)
+        if len(self._here) >= self._enough:
+            self._end(point, sorted(self._here))
+        return None if self._step else self._forever()
+
+    async def _wait(self) -> None:
+        await self._open.wait()
+
+    @staticmethod
+    async def _forever() -> None:
+        await asyncio.Event().wait()
 
 
 _forks = multiprocessing.get_context("forkserver")
@@ -90,7 +138,7 @@ _forks.set_forkserver_preload(
     [
         *("genway.app", "genway.server", "genway.dialects.runway"),
         *(f"genway.providers.{name}" for name in ("local", "runwayml", "runway_compat", "luma", "kling", "minimax", "pika")),
-        *("granian.server.embed", "uvloop", "litestar.plugins.attrs", "litestar.plugins.pydantic"),
+        *("genway.wire.server", "uvloop", "litestar.plugins.attrs", "litestar.plugins.pydantic"),
     ]
 )
 
@@ -137,7 +185,7 @@ class Process:
         return self._process.exitcode
 
     def came_to(self) -> tuple[str, str]:
-        """The step at which it ended itself, and with which task; empty if it did not."""
+        """The step at which it ended itself, and with which task, or tasks with commas between; empty if it did not."""
         point, task_id = self._last_words()[:2]
         return point, task_id
 

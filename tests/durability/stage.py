@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +37,9 @@ DEADLINE = 60.0
 LIVE, TEST = "gw_live_durability", "gw_test_durability"
 FUNDS = 1_000_000_000
 VENDOR_KEY = "key_good"
+
+# msgspec learns a type when it first meets it, and crashes when several threads, one for each story, teach it the same one.
+config.load(environ={})
 
 
 class Work(NamedTuple):
@@ -294,18 +298,14 @@ class Site:
 
     def read(self, work: Callable[[Connection], Any]) -> Any:
         """What the database says, asked from outside."""
-        database = Database(self.config.database_url, readers=1)
-        try:
-            return database.read_now(work)
-        finally:
-            database.close()
+        return self._database.read_now(work)
 
     def write(self, work: Callable[[Connection], Any]) -> Any:
-        database = Database(self.config.database_url, readers=1)
-        try:
-            return database.write_now(work)
-        finally:
-            database.close()
+        return self._database.write_now(work)
+
+    @cached_property
+    def _database(self) -> Database:
+        return Database(self.config.database_url, readers=1)
 
     def tasks(self) -> list[Row[Any]]:
         rows: list[Row[Any]] = self.read(lambda connection: connection.execute(select(tasks)).all())
@@ -390,4 +390,5 @@ class Site:
         for parent in self.parents:
             parent.kill()
             parent.wait()
+        self._database.close()
         self._port.close()

@@ -1,200 +1,235 @@
-"""`kill -9` at the steps of a task of each video system, asked for in its own words and done by its own vendor.
+"""`kill -9` at every step of a task of every video format, asked for in its own words and done by its own vendor.
 
-In each story one more work is asked for with each process that is going to be killed, so that every step is come to. What
-must hold in the end is what holds for the first dialect: every work is one task that has ended, no vendor was asked twice,
-money is exact, callbacks arrive with a good signature and files can be had.
+In each story one task of each format comes to the step, waits there until those of the others have, and then the process is
+killed. What must hold in the end is what holds for the first format: every work is one task that has ended, no vendor was asked
+twice, money is exact, callbacks arrive with a good signature and files can be had.
 """
 
 from __future__ import annotations
 
+import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 import pytest
-import requests
-from sqlalchemy import Row
-from standardwebhooks import Webhook
 
+import genway
 from durability.crashing_server import Kill
-from durability.stage import DEADLINE, LIVE, TESTS, Receiver, Site, until
-from genway.access import store as access
-from systems import SECRETS, SYSTEMS, System, at
+from durability.stage import Receiver, until
+from durability.town import FORMATS, Door, Town
+from genway.db.checkpoints import POINTS
+from systems import System
 
-UNKNOWN = {"submitting.committed", "vendor.calling", "vendor.answered", "running.before_commit"}
 STORIES_AT_ONCE = 4
-BEGINNING = ("accepting.committed", "vendor.calling", "vendor.answered", "running.committed")
-END = ("storing.committed", "storing.stored", "ending.before_commit", "callback.sent")
-NAMES = ("luma", "kling", "minimax", "pika", "openai")
+NAMES = ("luma", "luma.official", "kling", "minimax", "pika", "pika.web", "openai")
+LOST, THROTTLED = "vendor:lost", "vendor:throttled"
+# Kling and MiniMax know no way to stop work.
+STOPPABLE, UNSTOPPABLE = ("runway.official", "luma", "pika"), ("kling",)
+
+# Nobody can know whether the vendor has it. Where it has been asked already, and took it:
+UNKNOWN = {
+    *("submitting.committed", "vendor.calling", "vendor.answered", "running.ready", "running.before_commit"),
+    *("queued.ready", "queued.before_commit", "parked.ready", "parked.before_commit"),
+}
+TAKEN = {"vendor.answered", "running.ready", "running.before_commit"}
+
+# The state in which a task is found, who is at the step and is killed there. Callbacks may be on their way in any.
+STATES = {
+    "submitting": {"queued"},
+    "vendor": {"submitting"},
+    "running": {"submitting"},
+    "queued": {"submitting"},
+    "parked": {"submitting"},
+    "storing": {"running"},
+    "ending": {"storing"},
+}
+COMMITTED = {
+    "accepting": {"queued"},
+    "submitting": {"submitting"},
+    "running": {"running"},
+    "queued": {"queued"},
+    "parked": {"parked"},
+    "storing": {"storing"},
+    "ending": {"succeeded"},
+}
 
 
 class Story(NamedTuple):
-    """system: by its name. points: where each process ends but the last."""
+    """point: where the process ends. words: of the prompts, for the vendors."""
 
-    system: str
-    points: tuple[str, ...]
+    point: str
+    words: str = ""
 
     @property
     def name(self) -> str:
-        return "-".join((self.system, *self.points))
+        return "-".join(part for part in (self.point, self.words.removeprefix("vendor:")) if part)
+
+    @property
+    def formats(self) -> list[str]:
+        """Those whose tasks come to this step."""
+        return [name for name in NAMES if FORMATS[name].calls_back or not self.point.startswith("callback.")]
+
+    @property
+    def states(self) -> set[str]:
+        """In which the tasks must be found."""
+        step, _, part = self.point.partition(".")
+        if self.words == LOST and step == "ending":
+            return {"failed", "succeeded"} if part == "committed" else {"parked", "storing"}
+        return (COMMITTED if part in {"committed", "checked", "stored"} else STATES).get(step, set())
 
 
-STORIES = [Story(name, points) for name in NAMES for points in (BEGINNING, END)]
+def _words(point: str) -> str:
+    return {"queued": THROTTLED, "parked": LOST}.get(point.partition(".")[0], "")
 
 
-class Town:
-    """All vendors and a receiver, in a process of their own, which outlives the gateway's."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, "-m", "standins.town"]
-        self._process = subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        told = msgspec.json.decode(self._process.stdout.readline())
-        self.url, self.hook, self.urls = told["url"], told["hook"], told["urls"]
-
-    def received(self, name: str) -> list[dict[str, Any]]:
-        """The callbacks that came for a work."""
-        found: list[dict[str, Any]] = requests.get(f"{self.url}/received/{name}", timeout=DEADLINE).json()
-        return found
-
-    def works(self, prompt: str) -> tuple[int, int]:
-        """How often a vendor was asked for this, and how often it has taken it."""
-        works = requests.get(f"{self.url}/works", timeout=DEADLINE).json()
-        return works["seen"].get(prompt, 0), works["taken"].get(prompt, 0)
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
+STORIES = [
+    *(Story(point, _words(point)) for point in POINTS if not point.startswith("stopping.")),
+    *(Story(f"ending.{part}", LOST) for part in ("before_commit", "committed")),
+]
+CANCELS = [point for point in POINTS if point.startswith("stopping.")] + [
+    "ending.ready",
+    "ending.before_commit",
+    "ending.committed",
+]
 
 
-class Door(Site):
-    """A site with one vendor, to which works go in the words of one system. A work is named after its prompt."""
+def test_every_step_there_is_has_its_story() -> None:
+    assert {story.point for story in STORIES} | set(CANCELS) == set(POINTS)
+    assert steps_in_the_source() == set(POINTS)
 
-    def __init__(self, folder: Path, receiver: Receiver, town: Town, system: System) -> None:
-        super().__init__(folder, receiver, {})
-        self.town, self.system = town, system
-        provider = system.provider
-        self.write(lambda connection: self.add_channel(connection, provider, town.urls[provider], SECRETS[provider]))
 
-    def ask(self, prompt: str) -> str | None:
-        """The id of the work's task, or None if the server ended before it told one."""
-        headers = {"Authorization": f"Bearer {LIVE}", "Idempotency-Key": prompt}
-        body = self.system.request(prompt, f"{self.town.hook}/{prompt}")
-        try:
-            answer = requests.post(f"{self.url}{self.system.path}", json=body, headers=headers, timeout=DEADLINE)
-        except requests.ConnectionError:
-            return None
-        assert answer.status_code in {200, 201}, answer.text
-        return str(at(answer.json(), self.system.task_id))
+def steps_in_the_source() -> set[str]:
+    """What the code of tasks tells, by its words."""
+    found: set[str] = set()
+    root = Path(genway.__path__[0])
+    for path in [*root.glob("tasks/*.py"), *root.glob("callbacks/*.py"), root / "gateway.py"]:
+        text = path.read_text("utf-8")
+        found |= set(re.findall(r'(?:reach|checkpoint)\(\s*(?:self\._checkpoint,\s*)?"(\w+\.\w+)"', text))
+        steps = re.findall(r'commit\([^"()]*"(\w+)"', text)
+        if "commit(str(after)" in text:
+            steps += [state.lower() for state in re.findall(r"_move\(\s*State\.(\w+)", text)]
+        found |= {f"{step}.{part}" for step in steps for part in ("ready", "before_commit", "committed")}
+    return found
 
-    def ended(self, known: dict[str, str]) -> dict[str, Row[Any]]:
-        """Wait until each task has ended and all callbacks are delivered; the tasks, by prompt."""
-        until(lambda: all(row.finished_at for row in self.tasks()), "the end of all tasks")
-        until(lambda: all(callback.state == "delivered" for callback in self.callbacks()), "all callbacks")
-        rows = {row.id: row for row in self.tasks()}
-        assert len(rows) == len(known)
-        return {prompt: rows[task_id] for prompt, task_id in known.items()}
 
-    def check_callback(self, prompt: str, row: Row[Any]) -> None:
-        """The end was told, all that was told had a good signature, and nothing was untrue.
-
-        A callback tells how it is when it is sent, so an earlier one that was late may tell of the end as well.
-        """
-        secret = self.read(lambda connection: access.callback_secret(connection, self.vault, self.account_id))
-        [end] = [callback for callback in self.callbacks() if (callback.task_id, callback.event) == (row.id, row.state)]
-        received = self.town.received(prompt)
-        assert end.id in {one["headers"]["webhook-id"] for one in received}
-        for one in received:
-            Webhook(secret).verify(one["body"], one["headers"])
-            outcome = self.system.outcome(msgspec.json.decode(one["body"]))
-            assert outcome is (row.state == "succeeded") or (outcome is None and one["headers"]["webhook-id"] != end.id)
-
-    def check_file(self, row: Row[Any]) -> None:
-        """The way from the task's id leads to what was stored, if and only if it succeeded."""
-        if row.state != "succeeded":
-            assert row.results is None
-            return
-        sizes = [file["bytes"] for file in msgspec.json.decode(row.results) if file["role"] == "video"]
-        found: Any = row.id
-        headers = {"Authorization": f"Bearer {LIVE}"}
-        for path, keys in self.system.way:
-            answer = requests.get(self.url + path.format(found), headers=headers, timeout=DEADLINE)
-            assert answer.status_code == 200, answer.text
-            found = at(answer.json(), keys) if keys else answer.url
-        content = requests.get(found, headers=headers, timeout=DEADLINE).content
-        assert [len(content)] == sizes
+@pytest.fixture(scope="module")
+def town() -> Iterator[Town]:
+    town = Town()
+    yield town
+    town.close()
 
 
 @pytest.fixture(scope="module")
 def telling(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, receiver: Receiver
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, receiver: Receiver, town: Town
 ) -> Iterator[Callable[[object], Future[None]]]:
     """Begins the chosen stories, a few at once; gives each one's outcome."""
-    town = Town()
-    wanted = [item.callspec.params["chosen"] for item in request.session.items if item.path == Path(__file__)]  # type: ignore[attr-defined]
+    items = [item for item in request.session.items if item.path == Path(__file__) and hasattr(item, "callspec")]
+    wanted = [item.callspec.params["chosen"] for item in items]
     with ThreadPoolExecutor(STORIES_AT_ONCE) as pool:
-        folders = {chosen: tmp_path_factory.mktemp("story") for chosen in wanted}
-        outcomes = {chosen: pool.submit(_tell, chosen, folders[chosen], town, receiver) for chosen in wanted}
+        outcomes: dict[object, Future[None]] = {}
+        for chosen in wanted:
+            tell = _tell if isinstance(chosen, Story) else _tell_of_a_cancel
+            outcomes[chosen] = pool.submit(tell, chosen, tmp_path_factory.mktemp("story"), town, receiver)
         yield outcomes.__getitem__
         pool.shutdown(cancel_futures=True)
-    town.close()
 
 
 def _tell(story: Story, folder: Path, town: Town, receiver: Receiver) -> None:
-    system = SYSTEMS[story.system]
-    door = Door(folder, receiver, town, system)
-    prompts = [f"{story.name}-{number}" for number in range(len(story.points))]
-    known: dict[str, str] = {}
-    victims: dict[str, str] = {}
+    door = Door(folder, receiver, town, NAMES, title=story.name, words=story.words)
     try:
-        for number, point in enumerate((*story.points, None)):
-            process = door.start(Kill(point) if point else None)
-            # What a careful client does: everything again, under the same keys.
-            for prompt in prompts[: number + 1] if process.started() else ():
-                task_id = door.ask(prompt)
-                if task_id is None:
-                    break
-                assert known.setdefault(prompt, task_id) == task_id
-            if point:
-                assert process.exit_code() == -signal.SIGKILL, f"it did not come to {point}"
-                reached, victim = process.came_to()
-                assert reached == point
-                victims[victim] = point
-                assert process.orphans() == []
-        assert known.keys() == set(prompts)
-        for prompt, row in door.ended(known).items():
-            door.check_callback(prompt, row)
-            door.check_file(row)
-            _check_end(system, door.passed_through(row.id), victims.get(row.id), *town.works(prompt))
+        process = door.serve(Kill(story.point, together=len(story.formats)))
+        told = door.ask_all()
+        assert process.exit_code() == -signal.SIGKILL, f"they did not come to {story.point}"
+        victims = _victims(process.came_to(), story.point)
+        found = {row.id: row.state for row in door.tasks()}
+        assert process.orphans() == []
+
+        door.serve()
+        known = door.ask_all()
+        assert known.keys() == set(NAMES)
+        assert told.items() <= known.items(), "the same request twice is one task"
+        if story.point in {"accepting.ready", "accepting.before_commit"}:
+            assert (len(victims), found) == (len(story.formats), {}), "nothing was committed, and nothing told"
+        else:
+            assert victims == {known[name] for name in story.formats}
+            assert not story.states or {found[task_id] for task_id in victims} <= story.states
+        for name, row in door.ended(known).items():
+            system = FORMATS[name]
+            door.check_callback(system, row)
+            door.check_file(system, row)
+            _check_end(story, system, door.passed_through(row.id), *town.works(door.prompt(system)))
         door.check_money()
     finally:
         door.close()
 
 
-def _check_end(system: System, states: list[str], killed_at: str | None, seen: int, taken: int) -> None:
-    """No vendor is asked twice, and only what nobody can know is given back.
+def _victims(came_to: tuple[str, str], point: str) -> set[str]:
+    reached, task_ids = came_to
+    assert reached == point
+    return set(task_ids.split(","))
+
+
+def _check_end(story: Story, system: System, states: list[str], seen: int, taken: int) -> None:
+    """No vendor is asked twice but by its own wish, and only what nobody can know is given back.
 
     Kling can be asked for a work under our own name for it: what it has is found and finished, not given back.
     """
     parked, succeeded = "parked" in states, states[-1] == "succeeded"
-    assert seen <= 1
-    assert succeeded == (taken == 1 and (not parked or system.provider == "kling")), (states, taken)
     assert states[-1] in {"succeeded", "failed"}
-    assert states.count("submitting") == 1
-    if killed_at in UNKNOWN:
-        assert parked
-        assert taken == (killed_at != "vendor.calling")
+    assert taken <= 1
+    assert succeeded == (taken == 1 and (not parked or system.provider == "kling")), (states, taken)
+    assert states.count("submitting") <= (2 if story.words == THROTTLED else 1)
+    assert parked == (story.point in UNKNOWN or story.words == LOST), states
+    if story.words == LOST:
+        assert (seen, taken) == (1, 1)
+    elif story.words == THROTTLED:
+        assert (seen, taken) == ((1, 0) if parked else (2, 1))
+    elif parked:
+        assert seen == taken == (story.point in TAKEN)
+
+
+def _tell_of_a_cancel(point: str, folder: Path, town: Town, receiver: Receiver) -> None:
+    names = (*STOPPABLE, *UNSTOPPABLE)
+    # Asked once, and for the second time by the next process.
+    door = Door(folder, receiver, town, names, title=f"cancel-{point}", channel={"options": {"polls_per_second": "0.01"}})
+    reaching = STOPPABLE if point in {"stopping.calling", "stopping.told"} else names
+    try:
+        process = door.serve(Kill(point, together=len(reaching)))
+        known = door.ask_all()
+        until(lambda: {row.state for row in door.tasks()} == {"running"}, "all are at their vendors")
+        door.cancel_all(known)
+        assert process.exit_code() == -signal.SIGKILL, f"they did not come to {point}"
+        assert _victims(process.came_to(), point) == {known[name] for name in reaching}
+        vendor_ids = {name: str(row.vendor_id) for name in names for row in door.tasks() if row.id == known[name]}
+        before = {name: town.stops(vendor_id) for name, vendor_id in vendor_ids.items()}
+        assert set(before.values()) <= ({0, 1} if point in {"stopping.told", "stopping.recorded"} else {0})
+
+        door.serve()
+        for name, row in door.ended(known).items():
+            cancelled = point not in {"ending.ready", "ending.before_commit"}
+            assert row.state == ("cancelled" if cancelled else "succeeded")
+            told = 2 if point == "stopping.told" else 1
+            assert town.stops(vendor_ids[name]) == (told if cancelled and name in STOPPABLE else 0)
+            door.check_callback(FORMATS[name], row)
+            door.check_file(FORMATS[name], row)
+        door.check_money()
+    finally:
+        door.close()
 
 
 @pytest.mark.parametrize("chosen", STORIES, ids=lambda chosen: chosen.name)
 def test_a_process_that_is_killed_costs_no_systems_clients_anything(
     chosen: Story, telling: Callable[[object], Future[None]]
+) -> None:
+    telling(chosen).result()
+
+
+@pytest.mark.parametrize("chosen", CANCELS)
+def test_a_cancel_reaches_the_vendor_although_the_process_is_killed(
+    chosen: str, telling: Callable[[object], Future[None]]
 ) -> None:
     telling(chosen).result()

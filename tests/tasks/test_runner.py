@@ -169,6 +169,9 @@ async def test_a_task_that_never_ends_expires_and_the_vendor_is_told_to_stop(sta
     script(check=[Running(0.5)])
     done = await stage.until(caller, await stage.submit(caller))
     assert (done.state, done.error_code) == (State.EXPIRED, "expired")
+    async with stage.running(), asyncio.timeout(20):
+        while not Scripted.cancelled:
+            await asyncio.sleep(0.005)
     assert Scripted.cancelled == [done.vendor_id]
     assert stage.balance(caller) == (MILLION, 0)
 
@@ -310,3 +313,18 @@ async def test_a_forced_expiry_expires(stage: Stage) -> None:
     assert done.state == State.EXPIRED
     row = stage.database.read_now(lambda c: c.exec_driver_sql("SELECT lose FROM callbacks").scalar_one())
     assert row == 3
+
+
+async def test_a_forgotten_task_takes_its_events_and_callbacks_with_it(stage: Stage) -> None:
+    caller = stage.account(mode="test")
+    Scripted.scripts["local"] = {"check": [Finished((stage.picture(),))]}
+    kept, gone = [await stage.submit(caller, callback_url="https://example.com/hook") for _ in range(2)]
+    for task in (gone, kept):
+        await stage.until(caller, task)
+    stage.database.write_now(
+        lambda c: c.exec_driver_sql("UPDATE tasks SET finished_at = 1 WHERE id = '" + gone.id + "'").rowcount
+    )
+    assert stage.database.write_now(lambda c: stage.store.forget(c, 1_000.0)) == 1
+    assert {callback.task_id for callback in stage.callbacks()} == {kept.id}
+    assert stage.database.read_now(lambda c: stage.store.events(c, gone.id)) == []
+    assert stage.audit() == []

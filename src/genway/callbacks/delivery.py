@@ -27,11 +27,11 @@ from sqlalchemy import Connection
 from genway.callbacks import outbox, retries, signatures
 from genway.callbacks.outbox import Callback, Due
 from genway.config import Callbacks
-from genway.db import Database
+from genway.db import Database, checkpoints
+from genway.db.checkpoints import Checkpoint
 from genway.errors import GenwayError
 from genway.media.address import AddressPolicy, check_text
 
-HOST_LIMIT = 4
 POLL_SECONDS = 2.0
 ANSWER_BYTES = 2048
 ANSWER_SECONDS = 2.0
@@ -70,10 +70,6 @@ class Outcome(msgspec.Struct, frozen=True):
     asked: float | None = None
 
 
-def _nothing(point: str, task_id: str) -> None:
-    pass
-
-
 class Deliverer:
     """Delivers what is in the outbox, with others on the same database if there are any.
 
@@ -98,7 +94,7 @@ class Deliverer:
         lease_seconds: float = 30.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
-        checkpoint: Callable[[str, str], None] = _nothing,
+        checkpoint: Checkpoint = checkpoints.silent,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._database = database
@@ -166,11 +162,11 @@ class Deliverer:
             partial(
                 outbox.due,
                 now=now,
-                limit=HOST_LIMIT * self._settings.at_once,
-                each_host=HOST_LIMIT,
+                limit=self._settings.per_host * self._settings.at_once,
+                each_host=self._settings.per_host,
                 first_tries_only=self._retries >= self._retry_limit,
                 # What waits for them is not looked through in vain after each try of theirs.
-                busy=[host for host, tries in self._hosts.items() if tries >= HOST_LIMIT],
+                busy=[host for host, tries in self._hosts.items() if tries >= self._settings.per_host],
             )
         )
         chosen = self._choose(candidates, free)
@@ -192,7 +188,7 @@ class Deliverer:
         chosen: list[str] = []
         for candidate in sorted(candidates, key=lambda one: self._hosts[one.host] + one.place):
             is_retry = candidate.attempts > 0
-            if hosts[candidate.host] >= HOST_LIMIT or (is_retry and retrying >= self._retry_limit):
+            if hosts[candidate.host] >= self._settings.per_host or (is_retry and retrying >= self._retry_limit):
                 continue
             hosts[candidate.host] += 1
             retrying += is_retry
@@ -233,6 +229,7 @@ class Deliverer:
             outcome = Outcome("lost", "lost on purpose") if callback.lose > 0 else await self._send(callback)
             outcome = await self._record(callback, outcome)
             self._tell(callback, outcome, time.perf_counter() - started)
+            await checkpoints.reach(self._checkpoint, "callback.recorded", callback.task_id)
         except Exception:
             # The lease is left to run out: what is not recorded is sent again.
             log.exception("callback.broken_off", task_id=callback.task_id, callback_id=callback.id)
@@ -252,9 +249,9 @@ class Deliverer:
             # No traceback: some formats show the variables with it, and one of them is the secret.
             log.error("callback.not_signed", task_id=callback.task_id, callback_id=callback.id, error=type(error).__name__)
             return Outcome("failed", "the body could not be signed; the server's log has the reason")
-        self._checkpoint("callback.sending", callback.task_id)
+        await checkpoints.reach(self._checkpoint, "callback.sending", callback.task_id)
         outcome = await self._post(callback.url, headers, rendered.body)
-        self._checkpoint("callback.sent", callback.task_id)
+        await checkpoints.reach(self._checkpoint, "callback.sent", callback.task_id)
         return outcome
 
     async def _headers(self, callback: Callback, rendered: Rendered) -> dict[str, str]:
@@ -324,7 +321,6 @@ class Deliverer:
             error=outcome.error or None,
             seconds=round(seconds, 3),
         )
-        self._checkpoint("callback.recorded", callback.task_id)
 
 
 async def _words(response: aiohttp.ClientResponse) -> str:

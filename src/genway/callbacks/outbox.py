@@ -8,14 +8,30 @@ process that is gone, and the row is free again.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from typing import Literal
 
 import msgspec
 import uuid_utils
-from sqlalchemy import ColumnElement, Connection, Row, Update, and_, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Integer,
+    Row,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
-from genway.db.tables import callbacks
+from genway.db.tables import FIRST_TRY, WAITING, callbacks
 from genway.media.address import origin
 
 State = Literal["waiting", "delivered", "dead"]
@@ -109,29 +125,16 @@ def due(
     """What may be tried now: the first of every host, then the second of every host, and so on, oldest first.
 
     each_host: how many of one host at most. first_tries_only: leave out what failed before. busy: hosts to leave out.
+    It looks at so many rows of each host and no more, however many wait.
     """
-    waiting = [_free(now), callbacks.c.next_at <= now]
-    if first_tries_only:
-        waiting.append(callbacks.c.attempts == 0)
-    if busy:
-        waiting.append(callbacks.c.host.not_in(list(busy)))
-    place = func.row_number().over(partition_by=callbacks.c.host, order_by=(callbacks.c.next_at, callbacks.c.id))
-    rows = select(callbacks.c.id, callbacks.c.host, callbacks.c.attempts, callbacks.c.next_at, place.label("place")).where(
-        *waiting
-    )
-    ranked = rows.subquery()
-    statement = (
-        select(ranked.c.id, ranked.c.host, ranked.c.attempts, ranked.c.place)
-        .where(ranked.c.place <= each_host)
-        .order_by(ranked.c.place, ranked.c.next_at, ranked.c.id)
-        .limit(limit)
-    )
-    return [Due(*row) for row in connection.execute(statement)]
+    statement = _due(connection.dialect.name == "sqlite", first_tries_only)
+    values = {"now": now, "limit": limit, "each_host": each_host, "busy": list(busy)}
+    return [Due(*row) for row in connection.execute(statement, values)]
 
 
 def next_due(connection: Connection, now: float) -> float | None:
     """When the next callback that is not due yet becomes so."""
-    statement = select(func.min(callbacks.c.next_at)).where(callbacks.c.state == "waiting", callbacks.c.next_at > now)
+    statement = select(func.min(callbacks.c.next_at)).where(WAITING, callbacks.c.next_at > now)
     return connection.execute(statement).scalar()
 
 
@@ -139,7 +142,7 @@ def claim(connection: Connection, ids: Collection[str], *, owner: str, now: floa
     """Take a lease on those of `ids` that are still free and due, and return them. Of two who ask at once one gets each."""
     free = (
         select(callbacks.c.id)
-        .where(callbacks.c.id.in_(list(ids)), _free(now), callbacks.c.next_at <= now)
+        .where(callbacks.c.id.in_(list(ids)), WAITING, _unleased(now), callbacks.c.next_at <= now)
         .with_for_update(skip_locked=True)  # PostgreSQL: neither wait for the other process nor deadlock with it
     )
     statement = (
@@ -265,9 +268,59 @@ def listing(
     return [_callback(row) for row in connection.execute(statement)]
 
 
-def _free(now: float) -> ColumnElement[bool]:
-    unleased = or_(callbacks.c.lease_until.is_(None), callbacks.c.lease_until <= now)
-    return and_(callbacks.c.state == "waiting", unleased)
+def forget_of(connection: Connection, task_ids: Select[str]) -> int:
+    """Delete all callbacks of these tasks, which are deleted themselves; returns how many."""
+    return connection.execute(delete(callbacks).where(callbacks.c.task_id.in_(task_ids))).rowcount
+
+
+def forget_delivered(connection: Connection, before: float, limit: int) -> int:
+    """Delete what was enqueued before and is delivered, the oldest first; returns how many.
+
+    An id begins with the time it was made at, so those that are old enough are found without an index of their own.
+    """
+    newest = f"cb_{int(before * 1000):012x}"
+    old = (
+        select(callbacks.c.id)
+        .where(callbacks.c.id < newest, callbacks.c.state == "delivered", callbacks.c.created_at < before)
+        .order_by(callbacks.c.id)
+        .limit(limit)
+    )
+    return connection.execute(delete(callbacks).where(callbacks.c.id.in_(old))).rowcount
+
+
+@cache
+def _due(sqlite: bool, first_tries_only: bool) -> Select[str, str, int, int]:
+    """The statement of `due`, which takes longer to put together than to run."""
+    now = bindparam("now", type_=Double)
+    which = FIRST_TRY if first_tries_only else WAITING
+    first = select(func.min(callbacks.c.host).label("host")).where(which)
+    hosts = first.cte("hosts", recursive=True)
+    after = select(func.min(callbacks.c.host)).where(which, callbacks.c.host > hosts.c.host).scalar_subquery()
+    hosts = hosts.union_all(select(after).where(hosts.c.host.is_not(None)))
+    top = (
+        select(callbacks.c.id, callbacks.c.host, callbacks.c.attempts, callbacks.c.next_at)
+        .where(callbacks.c.host == hosts.c.host, which, _unleased(now), callbacks.c.next_at <= now)
+        .order_by(callbacks.c.next_at, callbacks.c.id)
+        .limit(bindparam("each_host", type_=Integer))
+        .correlate(hosts)
+    )
+    rows: Select[str, str, int, float]
+    if sqlite:
+        # SQLite has no LATERAL, and looks up by id here; PostgreSQL would go through the whole table for that.
+        one = callbacks.alias()
+        chosen = one.c.id.in_(top.with_only_columns(callbacks.c.id))
+        rows = select(one.c.id, one.c.host, one.c.attempts, one.c.next_at).select_from(hosts.join(one, chosen))
+    else:
+        each = top.lateral()
+        rows = select(each.c.id, each.c.host, each.c.attempts, each.c.next_at).select_from(hosts.join(each, true()))
+    found = rows.where(hosts.c.host.not_in(bindparam("busy", expanding=True))).subquery()
+    place = func.row_number().over(partition_by=found.c.host, order_by=(found.c.next_at, found.c.id)).label("place")
+    columns = (found.c.id, found.c.host, found.c.attempts, place)
+    return select(*columns).order_by(place, found.c.next_at, found.c.id).limit(bindparam("limit", type_=Integer))
+
+
+def _unleased(now: float | ColumnElement[float]) -> ColumnElement[bool]:
+    return or_(callbacks.c.lease_until.is_(None), callbacks.c.lease_until <= now)
 
 
 def _after_try(callback_id: str, owner: str, error: str, status: int | None) -> Update:

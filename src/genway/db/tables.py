@@ -18,6 +18,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
+    literal_column,
 )
 
 metadata = MetaData(
@@ -52,6 +54,8 @@ keys = Table(
     Column("active_tasks", Integer, nullable=False, default=0),
     Column("requests_per_minute", Integer),
     Column("concurrent_tasks", Integer),
+    Column("tokens_per_minute", Integer),
+    Column("concurrent_streams", Integer),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("revoked_at", Double),
@@ -130,6 +134,7 @@ tasks = Table(
     Column("started_at", Double),
     Column("finished_at", Double),
     Column("deleted_at", Double),
+    Column("stop_at", Double),  # when its vendor is to be told to stop, after it has ended; null: nothing to tell
 )
 Index("ix_tasks_account", tasks.c.account_id, tasks.c.created_at)
 Index(
@@ -144,6 +149,12 @@ Index(
     tasks.c.next_at,
     sqlite_where=tasks.c.finished_at.is_(None),
     postgresql_where=tasks.c.finished_at.is_(None),
+)
+Index(
+    "ix_tasks_stop",
+    tasks.c.stop_at,
+    sqlite_where=tasks.c.stop_at.is_not(None),
+    postgresql_where=tasks.c.stop_at.is_not(None),
 )
 
 task_events = Table(
@@ -220,11 +231,25 @@ callbacks = Table(
     Column("delivered_at", Double),
     UniqueConstraint("task_id", "event"),
 )
+# Written out, for a query whose state is a parameter cannot be seen to be about the rows that an index has.
+WAITING = callbacks.c.state == literal_column("'waiting'")
+FIRST_TRY = and_(WAITING, callbacks.c.attempts == literal_column("0"))
+Index("ix_callbacks_waiting", callbacks.c.next_at, sqlite_where=WAITING, postgresql_where=WAITING)
 Index(
-    "ix_callbacks_waiting",
+    "ix_callbacks_host",
+    callbacks.c.host,
     callbacks.c.next_at,
-    sqlite_where=callbacks.c.state == "waiting",
-    postgresql_where=callbacks.c.state == "waiting",
+    callbacks.c.id,
+    sqlite_where=WAITING,
+    postgresql_where=WAITING,
+)
+Index(
+    "ix_callbacks_first",
+    callbacks.c.host,
+    callbacks.c.next_at,
+    callbacks.c.id,
+    sqlite_where=FIRST_TRY,
+    postgresql_where=FIRST_TRY,
 )
 
 media = Table(
@@ -254,4 +279,75 @@ uploads = Table(
     Column("media_id", String),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
+)
+
+# A slice of an account's money that one process may spend without asking: a hold like a task's, closed like one.
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("account_id", String, nullable=False),
+    Column("key_id", String, nullable=False),
+    Column("mode", String, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("spent", BigInteger, nullable=False, default=0),
+    Column("until", Double, nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("closed_at", Double),
+)
+_OPEN = leases.c.closed_at.is_(None)
+Index("ix_leases_open", leases.c.owner, sqlite_where=_OPEN, postgresql_where=_OPEN)
+
+# One relayed call that cost or could have cost something. Never changed.
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("account_id", String, nullable=False),
+    Column("key_id", String, nullable=False),
+    Column("mode", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("model", String, nullable=False),  # as the client named it
+    Column("vendor_model", String, nullable=False),
+    Column("channel_id", String, nullable=False),
+    Column("lease_id", String),
+    Column("status", Integer, nullable=False),
+    Column("outcome", String, nullable=False),  # done, client_gone, broken_off
+    Column("attempts", Integer, nullable=False),
+    Column("milliseconds", Integer, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("used", Text, nullable=False),  # JSON, every class apart
+    Column("estimated", Boolean, nullable=False),
+    Column("cost", BigInteger, nullable=False),
+    Column("request_id", String, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("ix_calls_account", calls.c.account_id, calls.c.created_at)
+
+# What a vendor keeps under an id of its own (a response, a file, a batch): whose it is, and which channel has it.
+objects = Table(
+    "objects",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("key_id", String, nullable=False),
+    Column("mode", String, nullable=False),
+    Column("kind", String, nullable=False),  # responses, files, batches, message_batches
+    Column("channel_id", String, nullable=False),
+    Column("credential", String, nullable=False, default=""),  # which of the channel's keys: the start of its hash
+    Column("model", String, nullable=False, default=""),
+    Column("body", Text, nullable=False),  # as last told by the vendor
+    Column("created_at", Double, nullable=False),
+    Column("ended_at", Double),  # when a batch was seen to have ended and was charged
+    Column("deleted_at", Double),
+)
+Index("ix_objects_account", objects.c.account_id, objects.c.kind, objects.c.created_at)
+Index(
+    "ix_objects_open",
+    objects.c.kind,
+    sqlite_where=objects.c.ended_at.is_(None),
+    postgresql_where=objects.c.ended_at.is_(None),
 )

@@ -25,7 +25,7 @@ from genway.media.incoming import IncomingFile, on_thread, too_large, unavailabl
 from genway.media.inline import decode
 from genway.media.links import PREFIX, LinkSigner
 from genway.media.probe import KINDS, MediaInfo, probe, probe_async
-from genway.media.records import MEDIA_ID, StoredMedia, Upload, new_media_id
+from genway.media.records import MEDIA_ID, TEXT, StoredMedia, Upload, new_media_id
 from genway.media.store import Store, remove_if_older
 from genway.operations import MediaRef
 
@@ -141,8 +141,7 @@ class Library:
             account_id=account_id,
             task_id=task_id,
             role=role,
-            # The time in the id spreads files over folders; the digest keeps two tries that differ from being mixed up.
-            key=f"{account_id}/{media_id[4:9]}/{media_id}-{digest[:16]}.{info.extension}",
+            key=_key(account_id, media_id, digest, info.extension),
             content_type=info.content_type,
             bytes=size,
             sha256=digest,
@@ -151,6 +150,47 @@ class Library:
             seconds=info.seconds,
             created_at=self.clock(),
         )
+        return await self._keep(stored, source)
+
+    async def add_text(self, account_id: str, role: str, text: str) -> StoredMedia:
+        """Keep a text, which is no medium: nothing but its owner reads it. Raises Unavailable."""
+        media_id, content = new_media_id(), text.encode()
+        digest = hashlib.sha256(content).hexdigest()
+        stored = StoredMedia(
+            id=media_id,
+            account_id=account_id,
+            task_id=None,
+            role=role,
+            key=_key(account_id, media_id, digest, "txt"),
+            content_type=TEXT,
+            bytes=len(content),
+            sha256=digest,
+            width=None,
+            height=None,
+            seconds=None,
+            created_at=self.clock(),
+        )
+
+        async def whole() -> AsyncIterator[bytes]:
+            yield content
+
+        path = self.scratch / "incoming" / uuid_utils.uuid7().hex
+        try:
+            async with IncomingFile(path, len(content)) as file:
+                await file.write_all(whole())
+            return await self._keep(stored, path)
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def uploaded(self, account_id: str, role: str, limit: int, *, since: float = 0) -> list[StoredMedia]:
+        """The account's files whose role begins so, oldest first. since: when they came at the earliest, in Unix seconds."""
+        return await self.database.read(lambda connection: records.of_role(connection, account_id, role, limit, since))
+
+    async def label(self, media_id: str, role: str) -> None:
+        """Say what a file is for."""
+        await self.database.write(lambda connection: records.set_role(connection, media_id, role))
+
+    async def _keep(self, stored: StoredMedia, source: Path) -> StoredMedia:
         await self.store.put(source, stored.key, stored.content_type)
         kept = await self.database.write(lambda connection: records.keep(connection, stored))
         if kept.key != stored.key:
@@ -168,7 +208,9 @@ class Library:
         path: Path | None = None,
         trusted: str = "",
     ) -> StoredMedia:
-        """Keep one result of a task: at `url`, or at `path` on this machine. The same again, after a crash, is harmless.
+        """Keep one result of a task: at `url`, in it as a data URI, or at `path` on this machine.
+
+        The same again, after a crash, is harmless.
 
         trusted: the operator's own address of the vendor, which may be private, and results there too.
         Raises FetchFailed, MediaRefused, AddressRefused, Unavailable, and FileNotFoundError where `path` is gone.
@@ -180,13 +222,17 @@ class Library:
             return await self.add(account_id, task_id, role, path, media_id=media_id)
         fetched = self.folder(task_id) / f"partial-{uuid_utils.uuid7().hex}"
         try:
-            await self.fetcher.fetch(
-                url or "",
-                fetched,
-                max_bytes=OUTPUT_LIMITS.max_video_bytes,
-                accept=ROLE_KINDS.get(role, KINDS),
-                trusted_origins=frozenset({origin(trusted)} if trusted else ()),
-            )
+            if url is not None and url.startswith("data:"):
+                data = await asyncio.to_thread(decode, url, OUTPUT_LIMITS.max_image_bytes)
+                await asyncio.to_thread(fetched.write_bytes, data)
+            else:
+                await self.fetcher.fetch(
+                    url or "",
+                    fetched,
+                    max_bytes=OUTPUT_LIMITS.max_video_bytes,
+                    accept=ROLE_KINDS.get(role, KINDS),
+                    trusted_origins=frozenset({origin(trusted)} if trusted else ()),
+                )
             return await self.add(account_id, task_id, role, fetched, media_id=media_id)
         finally:
             fetched.unlink(missing_ok=True)
@@ -468,6 +514,14 @@ class TaskFiles:
             inline_bytes=inline_bytes,
             https_only=https_only,
         )
+
+
+def _key(account_id: str, media_id: str, digest: str, extension: str) -> str:
+    """Where a file is in the store.
+
+    The time in the id spreads files over folders; the digest keeps two tries that differ from being mixed up.
+    """
+    return f"{account_id}/{media_id[4:9]}/{media_id}-{digest[:16]}.{extension}"
 
 
 def _examine(path: Path, limits: Media, expect: Collection[str]) -> tuple[MediaInfo, int, str]:

@@ -13,6 +13,7 @@ from genway.db import tables
 from genway.errors import Conflict
 from genway.media.probe import EXTENSIONS
 
+TEXT = "text/plain"
 MEDIA_ID = re.compile(r"med_[0-9a-f]{32,40}", re.ASCII)
 
 
@@ -38,7 +39,7 @@ class StoredMedia(msgspec.Struct, frozen=True):
     @property
     def extension(self) -> str:
         """Without the dot."""
-        return EXTENSIONS.get(self.content_type, "bin")
+        return "txt" if self.content_type == TEXT else EXTENSIONS.get(self.content_type, "bin")
 
     @property
     def file_name(self) -> str:
@@ -76,6 +77,22 @@ def keep(connection: Connection, stored: StoredMedia) -> StoredMedia:
     columns = msgspec.structs.asdict(stored)
     connection.execute(insert(tables.media).values(path=columns.pop("key"), **columns))
     return stored
+
+
+def of_role(connection: Connection, account_id: str, role: str, limit: int, since: float) -> list[StoredMedia]:
+    """The account's files whose role begins so, oldest first. since: when they came at the earliest, in Unix seconds."""
+    table = tables.media
+    found = select(table).where(
+        table.c.account_id == account_id,
+        table.c.role.startswith(role, autoescape=True),
+        table.c.deleted_at.is_(None),
+        table.c.created_at >= since,
+    )
+    return [_stored(row) for row in connection.execute(found.order_by(table.c.created_at, table.c.id).limit(limit))]
+
+
+def set_role(connection: Connection, media_id: str, role: str) -> None:
+    connection.execute(update(tables.media).where(tables.media.c.id == media_id).values(role=role))
 
 
 def older_than(connection: Connection, created_before: float, limit: int) -> list[str]:

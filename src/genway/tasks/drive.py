@@ -141,15 +141,13 @@ class Drive:
                 attempt=task.attempt + 1,
                 started_at=task.started_at or now,
             )
-            runner.checkpoint("submitting.before_commit", task.id)
             if moved is None:
                 raise Interrupted
             return moved
 
-        moved = await runner.database.write(write)
+        moved = await runner.commit("submitting", task.id, write)
         if moved is None:
             return False
-        runner.checkpoint("submitting.committed", task.id)
         self._set(moved)
         return True
 
@@ -174,7 +172,7 @@ class Drive:
             options=self._forced(),
             callback_url=runner.vendor_callback(f"{task.id}-{task.attempt}"),
         )
-        runner.checkpoint("vendor.calling", task.id)
+        await runner.reach("vendor.calling", task.id)
         try:
             answer = await seat.provider.submit(submission)
         except FetchFailed as error:
@@ -195,7 +193,7 @@ class Drive:
                 return await self._end(State.FAILED, "internal_error", f"the renderer failed: {type(error).__name__}")
             log.exception("provider.failed", provider=seat.provider.name)
             return await self._park(f"the provider's code failed while submitting: {type(error).__name__}")
-        runner.checkpoint("vendor.answered", task.id)
+        await runner.reach("vendor.answered", task.id)
         VENDOR_CALLS.labels(seat.provider.name, "submit", "ok").inc()
         runner.router.recovered(seat)
         try:
@@ -205,7 +203,7 @@ class Drive:
                 await self._finished(answer)
         except Interrupted:
             if isinstance(answer, Submitted):
-                await self._stop_vendor(seat, answer.vendor_id)
+                await self._stop_late(seat, answer.vendor_id)
             raise
         return 0.0
 
@@ -238,11 +236,14 @@ class Drive:
             self.channel_id = seat.channel.id
             runner.slots.occupy(seat.channel.id)
         wait, lost_since, told = seat.provider.poll.first, None, task.progress
-        look_at = runner.clock() + LOOK_SECONDS
+        look_at, wanted = runner.clock() + LOOK_SECONDS, False
         while True:
             outcome = "ok"
+            await self._turn(seat, first=wanted)
             try:
                 report = await seat.provider.check(task.vendor_id)
+                runner.paces.answered(seat.channel.id)
+                await runner.reach("running.checked", task.id)
                 lost_since = None
                 if isinstance(report, Finished):
                     await self._finished(report)
@@ -253,7 +254,6 @@ class Drive:
                 if report.progress is not None and report.progress - told >= PROGRESS_STEP:
                     told = report.progress
                     await self._tell_progress(report)
-                runner.checkpoint("running.checked", task.id)
             except VendorLost as error:
                 outcome = error.code
                 if seat.provider.repeatable:
@@ -265,11 +265,14 @@ class Drive:
                     return await self._end(State.FAILED, error.code, f"the vendor no longer knows this work: {error.message}")
             except ProviderError as error:
                 outcome = error.code
+                if isinstance(error, VendorBusy):
+                    runner.paces.busy(seat.channel.id, error.retry_after)
                 wait = max(wait, min(error.retry_after or 0, 60))
             VENDOR_CALLS.labels(seat.provider.name, "check", outcome).inc()
             # After the question, not before it: what was done while nobody could ask is not thrown away.
             if runner.clock() >= self.task.deadline_at:
-                await self._stop_vendor(seat, task.vendor_id)
+                if task.local:
+                    await self._stop_vendor(seat, task.vendor_id)
                 return await self._end(State.EXPIRED, "expired", "not finished before the task's deadline")
             wanted = await runner.pause(task.id, wait)
             if wanted or runner.clock() >= look_at:
@@ -282,13 +285,30 @@ class Drive:
         await self.runner.database.write(lambda connection: self.runner.store.progress(connection, self.task.id, progress, now))
         self._set(msgspec.structs.replace(self.task, progress=progress))
 
+    async def _turn(self, seat: Seat, *, first: bool = False) -> None:
+        """Wait until the vendor may be asked. Raises Interrupted where the task is ended or taken over meanwhile."""
+        while not await self.runner.turn(self.task.id, seat, first=first):
+            await self._still_ours(seat)
+            first = True
+
     async def _still_ours(self, seat: Seat) -> None:
-        """Notice that somebody has ended the task meanwhile, and stop the vendor's work then."""
+        """Notice that somebody has ended the task meanwhile; our own rendering is stopped then, for only we can."""
         current = await self.runner.database.read(lambda connection: self.runner.store.get(connection, self.task.id))
         if current is None or current.state != self.task.state:
-            if self.task.vendor_id is not None and (current is None or current.state.ended):
+            if self.task.local and self.task.vendor_id is not None and (current is None or current.state.ended):
                 await self._stop_vendor(seat, self.task.vendor_id)
             raise Interrupted
+
+    async def _stop_late(self, seat: Seat, vendor_id: str) -> None:
+        """The vendor took work that nobody wants any more: it was ended, or another process gave it up."""
+        runner, task, now = self.runner, self.task, self.runner.clock()
+        noted = not task.local and await runner.database.write(
+            lambda connection: runner.store.stop_late(connection, task.id, vendor_id, now)
+        )
+        if noted:
+            runner.wake()
+        else:
+            await self._stop_vendor(seat, vendor_id)
 
     async def _finished(self, report: Finished) -> None:
         self.finished = report
@@ -338,6 +358,7 @@ class Drive:
         """A vendor's links expire; asking again gives fresh ones."""
         if seat is None or self.task.vendor_id is None:
             return
+        await self._turn(seat)
         try:
             report = await seat.provider.check(self.task.vendor_id)
         except ProviderError:
@@ -371,7 +392,7 @@ class Drive:
                     seconds=kept.seconds,
                 )
             )
-            self.runner.checkpoint("storing.stored", self.task.id)
+            await self.runner.reach("storing.stored", self.task.id)
         return stored
 
     async def _parked(self) -> float:
@@ -382,6 +403,7 @@ class Drive:
         while True:
             now = runner.clock()
             if seat is not None:
+                await self._turn(seat)
                 try:
                     told = runner.told.pop(task.id, None)
                     found = seat.provider.from_callback(told) if told is not None else None
@@ -421,13 +443,12 @@ class Drive:
 
         def write(connection: Connection) -> Task:
             moved = runner.store.move(connection, task.id, task.state, after, now, reason, **changes)
-            runner.checkpoint(f"{after}.before_commit", task.id)
             if moved is None:
                 raise Interrupted
             return moved
 
-        moved = await runner.database.write(write)
-        runner.checkpoint(f"{after}.committed", task.id)
+        moved = await runner.commit(str(after), task.id, write)
+        assert moved is not None
         self._set(moved)
 
     async def _end(self, after: State, code: str | None, message: str | None, **changes: object) -> float:
@@ -445,13 +466,12 @@ class Drive:
                 error_message=message,
                 **changes,
             )
-            runner.checkpoint("ending.before_commit", task.id)
             if ended is None:
                 raise Interrupted
             return ended
 
-        ended = await runner.database.write(write)
-        runner.checkpoint("ending.committed", task.id)
+        ended = await runner.commit("ending", task.id, write)
+        assert ended is not None
         self._set(ended)
         ENDED.labels(ended.provider or "none", ended.operation.kind, str(after)).inc()
         SECONDS.labels(ended.provider or "none", ended.operation.kind).observe(now - ended.created_at)

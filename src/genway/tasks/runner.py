@@ -6,25 +6,28 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
 from genway.config import Tasks
-from genway.db import Database
+from genway.db import Database, checkpoints
+from genway.db.checkpoints import Checkpoint
 from genway.errors import GenwayError, Unavailable
 from genway.media.library import Library
-from genway.routing.choose import Router
+from genway.routing.choose import Router, Seat
 from genway.tasks.drive import Drive, Interrupted
 from genway.tasks.metrics import OPEN
 from genway.tasks.model import UNDER_WAY, State, Task
+from genway.tasks.pace import Paces
 from genway.tasks.slots import Slots
+from genway.tasks.stops import LEASE_SECONDS, Stops
 from genway.tasks.store import TaskStore
 
-log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
-Checkpoint = Callable[[str, str], None]
+log = structlog.get_logger(__name__)
 
 SCAN_SECONDS = 1.0
 CLAIM_LIMIT = 200
@@ -34,7 +37,8 @@ class Runner:
     """Looks after the tasks of one process.
 
     owner: this process's name in leases. checkpoint: told the name of every step and the task's id; crash tests end
-    the process there. vendor_callback: the address to give to vendors for an attempt, or nothing.
+    the process there. vendor_callback: the address to give to vendors for an attempt, or nothing. processes: how many
+    share each channel's limits, this one included.
     """
 
     def __init__(
@@ -48,8 +52,9 @@ class Runner:
         owner: str,
         clock: Callable[[], float],
         changed: Callable[[Task], None] = lambda task: None,
-        checkpoint: Checkpoint = lambda name, task_id: None,
+        checkpoint: Checkpoint = checkpoints.silent,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        processes: int = 1,
         vendor_callback: Callable[[str], str] = lambda reference: "",
     ) -> None:
         self.database = database
@@ -63,6 +68,8 @@ class Runner:
         self.checkpoint = checkpoint
         self._sleep = sleep
         self.slots = Slots()
+        self.paces = Paces(clock, sleep, 1 / max(processes, 1))
+        self.stops = Stops(self)
         self.vendor_callback = vendor_callback
         self.told: dict[str, Any] = {}
         self._driving: dict[str, asyncio.Task[None]] = {}
@@ -75,12 +82,21 @@ class Runner:
         self._released = asyncio.Event()
         self.stopping = False
 
+    async def reach(self, point: str, task_id: str) -> None:
+        """A task has come to a step."""
+        await checkpoints.reach(self.checkpoint, point, task_id)
+
+    async def commit(self, step: str, task_id: str, work: Callable[[Connection], T | None]) -> T | None:
+        """Write a step of a task; None where that changed nothing."""
+        return await checkpoints.commit(self.database, self.checkpoint, step, task_id, work)
+
     def wake(self) -> None:
-        """There may be new work."""
+        """There may be new work, or a vendor to be told to stop."""
         self._wake.set()
 
     def attend(self, task_id: str) -> None:
         """A task was changed from outside (cancelled): look at it now."""
+        self.wake()
         if task_id in self._attention:
             self._attention[task_id].set()
 
@@ -127,9 +143,16 @@ class Runner:
         for driver in self._driving.values():
             driver.cancel()
         await asyncio.gather(*self._driving.values(), return_exceptions=True)
+        untold = await self.stops.close(drain)
+        await self.paces.close()
         now = self.clock()
+
+        def write(connection: Connection) -> None:
+            self.store.free(connection, self._owner, now)
+            self.store.stop_at(connection, untold, now)
+
         with contextlib.suppress(Unavailable):
-            await self.database.write(lambda connection: self.store.free(connection, self._owner, now))
+            await self.database.write(write)
         self._released.set()
 
     async def _renew(self) -> None:
@@ -149,17 +172,20 @@ class Runner:
         """Give back what was put off and take what is due; whether there may be more."""
         now, room = self.clock(), max(min(self.settings.at_once - len(self._driving), CLAIM_LIMIT), 0)
         letting_go, waiting_for = dict(self._letting_go), dict(self._waiting_for)
-        crowded = self.slots.crowded_channels()
+        crowded, stops = self.slots.crowded_channels(), self.stops.room
 
-        def write(connection: Connection) -> list[Task]:
+        def write(connection: Connection) -> tuple[list[Task], list[Task]]:
             if letting_go:
                 self.store.let_go(connection, self._owner, letting_go)
             if waiting_for:
                 self.store.wait_for(connection, self._owner, waiting_for)
             lease = self.settings.lease_seconds
-            return self.store.claim(connection, self._owner, now, lease, room, crowded=crowded) if room else []
+            claimed = self.store.claim(connection, self._owner, now, lease, room, crowded=crowded) if room else []
+            return claimed, self.store.claim_stops(connection, now, LEASE_SECONDS, stops) if stops else []
 
-        claimed = await self.database.write(write)
+        claimed, unwanted = await self.database.write(write)
+        for task in unwanted:
+            self.stops.begin(task)
         for task_id in letting_go:
             del self._letting_go[task_id]
         for task_id in waiting_for:
@@ -205,6 +231,28 @@ class Runner:
         finally:
             sleeping.cancel()
             called.cancel()
+
+    async def turn(self, task_id: str, seat: Seat, *, first: bool = False) -> bool:
+        """Wait until the channel's vendor may be asked; False where somebody wants the task's attention before that.
+
+        first: ahead of the others, for a task that is known to have changed.
+        """
+        turn = self.paces.turn(seat.channel.id, seat.polls_per_second, first=first)
+        event = self._attention[task_id]
+        if not turn.done():
+            called = asyncio.ensure_future(event.wait())
+            either: set[asyncio.Future[Any]] = {turn, called}
+            try:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                called.cancel()
+                turn.cancel()
+        if self.stopping:
+            raise asyncio.CancelledError
+        if turn.cancelled():
+            event.clear()
+            return False
+        return True
 
     async def pause(self, task_id: str, seconds: float) -> bool:
         """Wait, unless somebody wants the task's attention; returns whether somebody does."""

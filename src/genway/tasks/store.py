@@ -22,6 +22,8 @@ from genway.tasks.model import ENDED, FOLLOWS, File, State, Task
 
 Tells = Callable[[str, State], bool]
 
+STOPPED = (State.CANCELLED, State.EXPIRED)
+
 _insert_task = insert(tasks)
 _insert_event = insert(task_events)
 _by_id = select(tasks).where(tasks.c.id == bindparam("i"))
@@ -160,15 +162,18 @@ class TaskStore:
     ) -> Task | None:
         """End a task that is in one of the states `before`: settle or give back, and enqueue its callback.
 
+        What a vendor still works on and nobody wants any more is noted as to be stopped.
         None when it is in none of them, and then nothing is changed.
         """
         assert after in ENDED
         found = connection.execute(
-            select(tasks.c.state, tasks.c.held).where(tasks.c.id == task_id).with_for_update()
+            select(tasks.c.state, tasks.c.held, tasks.c.vendor_id, tasks.c.local).where(tasks.c.id == task_id).with_for_update()
         ).one_or_none()
         if found is None or found.state not in before:
             return None
         charged = found.held if after == State.SUCCEEDED else 0
+        if found.state == State.RUNNING and found.vendor_id and after in STOPPED and not found.local:
+            changes["stop_at"] = now
         row = connection.execute(
             update(tasks)
             .where(tasks.c.id == task_id, tasks.c.state == found.state)
@@ -232,11 +237,44 @@ class TaskStore:
         connection.execute(update(tasks).where(tasks.c.owner == owner, tasks.c.finished_at.is_(None)).values(lease_until=until))
 
     def free(self, connection: Connection, owner: str | None, now: float) -> int:
-        """Let go of all tasks of a process, or (owner None) of all processes; returns how many there were."""
+        """Let go of all tasks of a process, or (owner None) of all processes; returns how many there were.
+
+        With all processes gone, nobody is about to tell a vendor to stop either.
+        """
         query = update(tasks).where(tasks.c.finished_at.is_(None), tasks.c.owner.is_not(None))
         if owner is not None:
             query = query.where(tasks.c.owner == owner)
+        if owner is None:
+            connection.execute(update(tasks).where(tasks.c.stop_at.is_not(None)).values(stop_at=now))
         return connection.execute(query.values(owner=None, lease_until=None, next_at=now)).rowcount
+
+    def claim_stops(self, connection: Connection, now: float, lease: float, limit: int) -> list[Task]:
+        """Ended tasks whose vendors are to be told to stop; for `lease` seconds nobody else gets them."""
+        due = (
+            select(tasks.c.id)
+            .where(tasks.c.stop_at.is_not(None), tasks.c.stop_at <= now)
+            .order_by(tasks.c.stop_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        rows = connection.execute(update(tasks).where(tasks.c.id.in_(due)).values(stop_at=now + lease).returning(*tasks.c))
+        return [to_task(row) for row in rows]
+
+    def stop_at(self, connection: Connection, task_ids: Collection[str], at: float) -> None:
+        """The vendors of these tasks are to be told to stop, or told again, at that time."""
+        connection.execute(update(tasks).where(tasks.c.id.in_(list(task_ids))).values(stop_at=at))
+
+    def stop_late(self, connection: Connection, task_id: str, vendor_id: str, now: float) -> bool:
+        """The vendor took a task that had ended meanwhile; False where it has not ended, and nothing is changed."""
+        ended = and_(tasks.c.id == task_id, tasks.c.finished_at.is_not(None), tasks.c.state != State.SUCCEEDED)
+        late = update(tasks).where(ended, tasks.c.vendor_id.is_(None)).values(vendor_id=vendor_id, stop_at=now)
+        return connection.execute(late).rowcount == 1
+
+    def stopped(self, connection: Connection, task_id: str, now: float, reason: str) -> None:
+        """Nothing is left to be told to the vendor of an ended task."""
+        done = update(tasks).where(tasks.c.id == task_id, tasks.c.stop_at.is_not(None)).values(stop_at=None)
+        if connection.execute(done).rowcount:
+            self.note(connection, task_id, now, reason)
 
     def at_work(self, connection: Connection, channel_id: str) -> int:
         """How many tasks a channel has."""
@@ -253,9 +291,10 @@ class TaskStore:
         return dict(connection.execute(query).all())
 
     def forget(self, connection: Connection, before: float) -> int:
-        """Delete tasks that ended before; what was paid stays in the ledger."""
+        """Delete tasks that ended before, and their callbacks; what was paid stays in the ledger."""
         old = select(tasks.c.id).where(tasks.c.finished_at < before)
         connection.execute(delete(task_events).where(task_events.c.task_id.in_(old)))
+        outbox.forget_of(connection, old)
         return connection.execute(delete(tasks).where(tasks.c.finished_at < before)).rowcount
 
     def forget_idempotency(self, connection: Connection, before: float) -> int:
