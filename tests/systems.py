@@ -25,8 +25,9 @@ class System(NamedTuple):
     """One wire format and who does its work.
 
     provider: whose model `body` names. prompt: the field that has it. task_id, status: where an answer to a submit, and a
-    query, have them; told: where a callback has the status, if elsewhere. way: requests from the task's id to the file,
-    each an address with the last value, and where its answer has the next; the first is the query.
+    query, have them; told: where a callback has the status, if elsewhere. calls_back: whether the format knows callbacks.
+    way: requests from the task's id to the file, each an address with the last value, and where its answer has the next; the
+    first is the query.
     """
 
     name: str
@@ -38,10 +39,12 @@ class System(NamedTuple):
     status: Keys
     way: tuple[tuple[str, Keys], ...]
     told: Keys = ()
+    calls_back: bool = True
 
     def request(self, prompt: str, callback_url: str) -> dict[str, Any]:
         """The body of a submit."""
-        return {**self.body, self.prompt: prompt, "callback_url": callback_url}
+        told = {"callback_url": callback_url} if self.calls_back else {}
+        return {**self.body, self.prompt: prompt, **told}
 
     def outcome(self, callback: Any) -> bool | None:
         """Whether the task that a callback tells of has succeeded; None while it has not ended."""

@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
-import asyncio
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row
+import requests
+from sqlalchemy import Connection, Row, select
 from standardwebhooks import Webhook
 
 from conformance.clients import CLIENTS, Client
-from durability.stage import LIVE, TEST, Receiver, Site
+from durability.stage import LIVE, TEST, TESTS, Receiver, Site, until
+from genway import providers
 from genway.access import store as access
-from genway.routing.channels import LOCAL
-from standins.kling_vendor import ACCESS, SECRET, KlingVendor
-from standins.luma_vendor import KEY as LUMA_KEY
-from standins.luma_vendor import LumaVendor
-from standins.minimax_vendor import KEY as MINIMAX_KEY
-from standins.minimax_vendor import MiniMaxVendor
-from standins.pika_vendor import KEY as PIKA_KEY
-from standins.pika_vendor import PikaVendor
-from standins.runway_vendor import KEY as RUNWAY_KEY
-from standins.runway_vendor import RunwayVendor
+from genway.db import Database
+from genway.db.tables import task_events, tasks
+from genway.providers.base import Provider
+from genway.routing.channels import LOCAL, Channel, add_channel
+from systems import SECRETS
 
-DEADLINE = 60.0
-SECOND_GENWAY = "second genway"
+# How long a story may take on a busy machine.
+DEADLINE = 150.0
+SECOND = "second genway"
+# How long a channel waits for an answer, and how long a busy vendor asks to be left alone.
+TIMEOUT, RETRY_AFTER = 5.0, "0.2"
+# MiniMax's other way to say that it is busy comes under HTTP 200 and names no time, so that it is left alone for long.
+UNDER_429 = "vendor:http_throttled"
 
 
 class Upstream(NamedTuple):
     """A provider as it is connected here.
 
-    vendor: who stands in for it, by name. model: the vendor's own name of the model that does all the work, qualified with
-    the system that it belongs to. seconds: the durations that this model makes.
+    vendor: who stands in for it, by the name of a provider in the town; `SECOND` for another genway, which is spoken to
+    under `prefix`. model: the vendor's own name of the model that does all the work, qualified with the system that it
+    belongs to. seconds: the durations that this model makes. throttled: what of the town's words makes it refuse with 429.
     """
 
     provider: str
@@ -48,68 +52,115 @@ class Upstream(NamedTuple):
     model: str
     seconds: tuple[int, ...] = (5, 10)
     options: Mapping[str, str] = {}
+    prefix: str = ""
+    throttled: str = "vendor:throttled"
+
+    @property
+    def behind(self) -> bool:
+        """Whether another genway does the work."""
+        return self.vendor == SECOND
+
+    @property
+    def kind(self) -> type[Provider]:
+        return providers.discover()[self.provider]
+
+    @property
+    def finds(self) -> bool:
+        """Whether an attempt whose answer was lost can be found: by asking for it, or in what the vendor calls back about."""
+        return self.kind.find is not Provider.find or self.kind.from_callback is not Provider.from_callback
+
+    @property
+    def cancels(self) -> bool:
+        """Whether it can stop work that it has begun."""
+        return self.kind.cancel is not Provider.cancel
 
 
 UPSTREAMS = {
-    "runwayml": Upstream("runwayml", "runway", RUNWAY_KEY, "gen4.5"),
-    "runway_compat": Upstream("runway_compat", "runway", RUNWAY_KEY, "gen4"),
-    "luma": Upstream("luma", "luma", LUMA_KEY, "ray-2", (5, 9)),
-    "luma_compat": Upstream("luma_compat", "luma", LUMA_KEY, "ray-v2", (5,)),
-    "kling": Upstream("kling", "kling", f"{ACCESS}:{SECRET}", "kling-v1"),
-    "minimax": Upstream("minimax", "minimax", MINIMAX_KEY, "MiniMax-Hailuo-02", (6, 10)),
-    "minimax_compat": Upstream("minimax_compat", "minimax", MINIMAX_KEY, "MiniMax-Hailuo-02", (6, 10)),
-    "pika": Upstream("pika", "pika", PIKA_KEY, "v2.2"),
-    "pika_compat": Upstream("pika_compat", "pika", PIKA_KEY, "2.2"),
-    "pika_compat mirror": Upstream("pika_compat", "pika", PIKA_KEY, "2.2", options={"format": "mirror"}),
-    SECOND_GENWAY: Upstream("runway_compat", SECOND_GENWAY, TEST, "gen4"),
+    "runwayml": Upstream("runwayml", "runwayml", SECRETS["runwayml"], "gen4.5"),
+    "runway_compat": Upstream("runway_compat", "runway_compat", SECRETS["runway_compat"], "gen4"),
+    "luma": Upstream("luma", "luma", SECRETS["luma"], "ray-2", (5, 9)),
+    "luma_compat": Upstream("luma_compat", "luma", SECRETS["luma"], "ray-v2", (5,)),
+    "kling": Upstream("kling", "kling", SECRETS["kling"], "kling-v1"),
+    "minimax": Upstream("minimax", "minimax", SECRETS["minimax"], "MiniMax-Hailuo-02", (6, 10), throttled=UNDER_429),
+    "minimax_compat": Upstream(
+        "minimax_compat", "minimax", SECRETS["minimax"], "MiniMax-Hailuo-02", (6, 10), throttled=UNDER_429
+    ),
+    "pika": Upstream("pika", "pika", SECRETS["pika"], "v2.2"),
+    "pika_compat": Upstream("pika_compat", "pika", SECRETS["pika"], "2.2"),
+    "pika_compat mirror": Upstream("pika_compat", "pika", SECRETS["pika"], "2.2", options={"format": "mirror"}),
 }
+# Another genway in each format that a provider speaks and a client of ours does.
+SECOND_GENWAYS = {
+    f"{SECOND} by {name}": UPSTREAMS[name]._replace(vendor=SECOND, secret=LIVE, throttled="wire:throttled", prefix=prefix)
+    for name, prefix in {
+        "runwayml": "/runwayml",
+        "runway_compat": "",
+        "luma": "",
+        "luma_compat": "",
+        "kling": "/kling",
+        "minimax_compat": "",
+        "pika_compat": "",
+        "pika_compat mirror": "",
+    }.items()
+}
+PLACES = {**UPSTREAMS, **SECOND_GENWAYS}
 
 
-# A text alone has the style `cinematic` on the page, which not every upstream has a word for; and what is said of it.
-UNFIT = {("pika", "runway.pro"): "style", ("pika_compat mirror", "runway.pro"): "words for a look"}
+class Works(NamedTuple):
+    """How often vendors were asked for a work, have taken it, and were told to stop it."""
+
+    seen: int
+    taken: int
+    cancelled: int
 
 
 class Vendors:
-    """The stand-ins, each on its own socket, in a thread of their own."""
+    """The stand-ins, each on its own socket, in a process of their own."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._stack = AsyncExitStack()
-        kinds: dict[str, Callable[[], Any]] = {
-            "runway": RunwayVendor,
-            "luma": LumaVendor,
-            "kling": KlingVendor,
-            "minimax": MiniMaxVendor,
-            "pika": PikaVendor,
-        }
-        self.by_name = {name: self._run(self._stack.enter_async_context(kind())) for name, kind in kinds.items()}
-
-    def url(self, name: str) -> str:
-        return str(self.by_name[name].url)
+        self._process, line = _started("standins.town", "--steps", "2", "--retry-after", RETRY_AFTER)
+        told = msgspec.json.decode(line)
+        self._url, self.urls = told["url"], told["urls"]
+        self._session = requests.Session()
+        self._session.trust_env = False
 
     @property
     def picture(self) -> str:
         """Where a picture is that everybody can read."""
-        return f"{self.url('kling')}/files/0.png"
+        return f"{self.urls['kling']}/files/0.png"
 
-    def order(self, name: str, order: Callable[[Any], None]) -> None:
-        """Let something go wrong at a vendor, in the vendor's own thread."""
-
-        async def ordered() -> None:
-            order(self.by_name[name])
-
-        self._run(ordered())
+    def works(self, words: str) -> Works:
+        """What became of the works whose prompts have these words."""
+        found = self._session.get(f"{self._url}/works", params={"words": words}, timeout=DEADLINE).json()
+        return Works(*(sum(found[name].values()) for name in Works._fields))
 
     def close(self) -> None:
-        self._run(self._stack.aclose())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._session.close()
+        _end(self._process)
 
-    def _run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(DEADLINE)
+
+@contextmanager
+def wire(to: str) -> Iterator[str]:
+    """The address of a wire to a server."""
+    process, url = _started("standins.wire", "--to", to)
+    try:
+        yield url
+    finally:
+        _end(process)
+
+
+def _started(module: str, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """A process that says in its first line where it is, and that line."""
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=TESTS, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    if process.stdout:
+        process.stdout.close()
 
 
 class Hook(NamedTuple):
@@ -178,60 +229,84 @@ class Hooks:
 class House:
     """A running gateway before one upstream, or before none: then the built-in provider does the work of a test key."""
 
-    def __init__(self, name: str, site: Site, hooks: Hooks, picture: str) -> None:
-        self.name, self.site, self.hooks, self.picture = name, site, hooks, picture
+    def __init__(self, name: str, site: Site, database: Database, hooks: Hooks, vendors: Vendors, behind: House | None) -> None:
+        self.name, self.site, self.hooks, self.vendors, self.behind = name, site, hooks, vendors, behind
         self.local = name == LOCAL
-        self.seconds = UPSTREAMS[name].seconds if not self.local else tuple(range(1, 11))
-        self.secret = site.read(lambda connection: access.callback_secret(connection, site.vault, site.account_id))
+        self._database = database
+        self.secret = self.read(lambda connection: access.callback_secret(connection, site.vault, site.account_id))
+
+    @property
+    def upstream(self) -> Upstream:
+        return PLACES[self.name]
 
     def client(self, form: str) -> Client:
         return CLIENTS[form](self.site.url, TEST if self.local else LIVE)
 
-    def ended(self, client: Client, task_id: str) -> tuple[str, str]:
-        """How the task has ended, by the format's own words, once it has; and the result's address, or the reason."""
-        until = time.monotonic() + DEADLINE
-        while time.monotonic() < until:
-            word, said = client.state(task_id)
-            if word != "running":
-                return word, said
-            threading.Event().wait(0.1)
-        raise AssertionError(f"{task_id} at {self.name} has not ended")
+    def ended(self, client: Client, task_id: str, hook: str = "") -> Any:
+        """The answer to the format's query once the task has ended, by its own words. hook: where that is told."""
+        if hook:
+            self.hooks.wait_for(hook, lambda each: client.read(each.content)[0] != "running")
+        end = time.monotonic() + DEADLINE
+        while client.read(answer := client.answer(task_id))[0] == "running":
+            assert time.monotonic() < end, f"{task_id} at {self.name} has not ended"
+            threading.Event().wait(0.2)
+        return answer
 
-    def row(self, task_id: str) -> Row[Any]:
-        """The task as it is stored."""
-        [row] = [row for row in self.site.tasks() if row.id == task_id]
-        return row
-
-    def told(self, client: Client, hook: str) -> tuple[str, str]:
+    def told(self, client: Client, hook: str) -> Any:
         """The end as the callback tells it, whose signature is good."""
         callback = self.hooks.wait_for(hook, lambda each: client.read(each.content)[0] != "running")
         Webhook(self.secret).verify(callback.body, callback.headers)
-        word, said = client.read(callback.content)
-        return word, said
+        return callback.content
+
+    def read(self, work: Callable[[Connection], Any]) -> Any:
+        """What the database says."""
+        return self._database.read_now(work)
+
+    def row(self, task_id: str) -> Row[Any]:
+        """The task as it is stored."""
+        row: Row[Any] = self.read(lambda connection: connection.execute(select(tasks).where(tasks.c.id == task_id)).one())
+        return row
+
+    def rows(self, words: str) -> list[Row[Any]]:
+        """The tasks that were asked for in these words."""
+        query = select(tasks).where(tasks.c.request.contains(words))
+        rows: list[Row[Any]] = self.read(lambda connection: connection.execute(query).all())
+        return rows
+
+    def passed_through(self, task_id: str) -> list[str]:
+        """The states of a task, in order."""
+        query = select(task_events.c.after).where(task_events.c.task_id == task_id).order_by(task_events.c.id)
+        states: list[str] = self.read(lambda connection: list(connection.execute(query).scalars()))
+        return states
+
+    def reaches(self, task_id: str, state: str) -> Row[Any]:
+        """The task once it is stored in that state."""
+        until(lambda: self.row(task_id).state == state, f"{task_id} at {self.name} is {state}")
+        return self.row(task_id)
 
 
 @contextmanager
-def house(name: str, folder: Path, vendors: Vendors, hooks: Hooks, receiver: Receiver) -> Iterator[House]:
-    """A gateway whose one channel does every client's model with the upstream's own."""
-    behind: Site | None = None
-    site = Site(folder, receiver, {})
-    try:
+def house(
+    name: str, folder: Path, vendors: Vendors, hooks: Hooks, receiver: Receiver, behind: House | None = None
+) -> Iterator[House]:
+    """A gateway whose one channel does every client's model with the upstream's own. behind: the genway that `SECOND` is."""
+    with ExitStack() as stack:
+        site = stack.enter_context(closing(Site(folder, receiver, {})))
         if name != LOCAL:
-            upstream = UPSTREAMS[name]
-            if upstream.vendor == SECOND_GENWAY:
-                (folder / "behind").mkdir()
-                behind = Site(folder / "behind", receiver, {})
-                behind.serve()
-            url = behind.url if behind else vendors.url(upstream.vendor)
-            models = {client.model: upstream.model for client in CLIENTS.values()}
-
-            def connect(connection: Connection) -> None:
-                site.add_channel(connection, upstream.provider, url, upstream.secret, models=models, options=upstream.options)
-
-            site.write(connect)
-        site.serve()
-        yield House(name, site, hooks, vendors.picture)
-    finally:
-        site.close()
-        if behind:
-            behind.close()
+            upstream = PLACES[name]
+            url = stack.enter_context(wire(behind.site.url)) if behind else vendors.urls[upstream.vendor]
+            # The page's gen4, which a genway that is spoken to in that format is asked for, as well.
+            models = {client.model: upstream.model for client in CLIENTS.values()} | {"runway/gen4": upstream.model}
+            channel = Channel(
+                id="",
+                name=upstream.provider,
+                provider=upstream.provider,
+                base_url=url + upstream.prefix,
+                timeout=TIMEOUT,
+                models=models,
+                options=upstream.options,
+            )
+            site.write(lambda connection: add_channel(connection, site.vault, channel, upstream.secret, time.time()))
+        site.serve(server_public_url=site.url)
+        database = stack.enter_context(closing(Database(site.config.database_url, readers=4)))
+        yield House(name, site, database, hooks, vendors, behind)

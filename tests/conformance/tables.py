@@ -20,8 +20,8 @@ from typing import Any, NoReturn, get_args
 
 import msgspec
 
-from conformance.clients import CLIENTS
-from conformance.matrix_stage import SECOND_GENWAY, UNFIT, UPSTREAMS, Upstream
+from conformance.clients import CLIENTS, ENDINGS
+from conformance.matrix_stage import UPSTREAMS, Upstream
 from genway import providers
 from genway.dialects import base
 from genway.dialects.kling import fields as kling
@@ -45,7 +45,7 @@ ANY_MODEL = ("openai",)
 SHOWN = 5
 PROMPT = "A boat."
 # What these send is what their relatives in the table send.
-SAME = {SECOND_GENWAY, "minimax_compat", "pika_compat mirror"}
+SAME = {"minimax_compat", "pika_compat mirror"}
 
 
 def filled(page: str) -> str:
@@ -106,15 +106,29 @@ def _able(dialect: str, kind: type[Provider], operation: str) -> str:
 
 def played() -> str:
     """What the conformance suite does with each format's client in front of each upstream."""
-    names = [name for name in UPSTREAMS if name != SECOND_GENWAY]
+    names = list(UPSTREAMS)
     rows = [[f"`{form}`", OWN, *(_played(form, name) for name in names)] for form in sorted(CLIENTS)]
     return rows_of(["", f"`{LOCAL}`", *(f"`{name}`" for name in names)], rows)
 
 
 def _played(form: str, name: str) -> str:
-    if not set(CLIENTS[form].seconds) & set(UPSTREAMS[name].seconds):
-        return ""
-    return NAMED if (name, form) in UNFIT else OWN
+    return OWN if set(CLIENTS[form].seconds) & set(UPSTREAMS[name].seconds) else ""
+
+
+def endings() -> str:
+    """The words in which each format's client is told that there is no video, by why there is none."""
+    rows = [[f"`{form}`", *(f"`{client.words[ending]}`" for ending in ENDINGS)] for form, client in sorted(CLIENTS.items())]
+    return rows_of(["", *ENDINGS], rows)
+
+
+def reached() -> str:
+    """Which upstream can be told to stop, and which can say what it has of a work whose answer was late or lost."""
+    names = list(UPSTREAMS)
+    rows = [
+        ["cancelled", OWN, *(OWN if UPSTREAMS[name].cancels else "" for name in names)],
+        ["outcome_unknown", OWN, *(OWN if UPSTREAMS[name].finds else "" for name in names)],
+    ]
+    return rows_of(["", f"`{LOCAL}`", *(f"`{name}`" for name in names)], rows)
 
 
 # How each system says a motion of the camera.
@@ -260,6 +274,8 @@ def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> Iterato
 TABLES: Mapping[str, Callable[[], str]] = {
     "matrix": matrix,
     "played": played,
+    "endings": endings,
+    "reached": reached,
     "read_as": read_as,
     "compounds": compounds,
     "sent_as": sent_as,

@@ -1,206 +1,203 @@
 """Any system's clients in front of any provider, over real sockets.
 
-One suite for every pair: the client asks, asks after, is called back, and has the file; or it is refused with a reason before
-anything is charged. A provider's pairs are played at once, so the first test of a provider waits for all of them.
+One suite for every pair: the client asks, asks after, is called back, and has the file; it cancels; and the vendor fails,
+refuses, is busy, answers too late or not at all. Or the request is refused with a reason before anything is charged. The
+chosen stories are told side by side from the first test on, and each test waits for its own.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from itertools import groupby
+from pathlib import Path
 
 import pytest
-import requests
 
-from conformance.clients import CLIENTS, Client, video_formats
-from conformance.matrix_stage import SECOND_GENWAY, UNFIT, UPSTREAMS, Hooks, House, Vendors, house
+from conformance.clients import CLIENTS, ENDINGS, video_formats
+from conformance.matrix_cells import FAILURES, FORMATS, FORMATS_AT, SLOW, Cell, Story, cells, story
+from conformance.matrix_stage import PLACES, SECOND, Hooks, House, Vendors, house
 from durability.stage import Receiver
 from genway import providers
+from genway.operations import VideoRequest
+from genway.providers.base import ChannelSettings
 from genway.routing.channels import LOCAL
 
-FORMATS = tuple(CLIENTS)
-PICTURED = ("kling.videos/image2video", "runway.pro", "runwayml", "luma.official", "minimax.video", "pika.pro", "openai.videos")
-# Where each video is really rendered, those formats that can ask for a short one, and two of a gateway behind this one.
-BRIEF = {
-    LOCAL: ("runway.pro", "runwayml", "luma.official", "openai.videos"),
-    SECOND_GENWAY: ("runway.pro", "kling.videos/text2video"),
-}
-PAIRS = [(name, form) for name in (LOCAL, *UPSTREAMS) for form in BRIEF.get(name, FORMATS)]
-
-# Who is asked in which format for what goes wrong; the word that makes it go wrong there, and the error that the task has then.
-TROUBLES = [
-    *((LOCAL, form, "genway:fail=moderation", "moderation") for form in FORMATS),
-    (LOCAL, "luma", "genway:fail=vendor", "vendor_error"),
-    ("runwayml", "kling.videos/text2video", "vendor:fail_moderation", "moderation"),
-    ("runwayml", "minimax.video", "vendor:fail_output", "vendor_error"),
-    ("runwayml", "pika.pro", "vendor:moderated", "moderation"),
-    ("runway_compat", "luma.official", "vendor:fail_moderation", "moderation"),
-    ("luma", "runway.pro", "vendor:fail_moderation", "moderation"),
-    ("luma", "pika.web", "vendor:fail_output", "vendor_error"),
-    ("luma_compat", "openai.videos", "vendor:fail_moderation", "moderation"),
-    ("minimax", "openai.videos", "vendor:fail_moderation", "moderation"),
-    ("minimax", "runwayml", "vendor:moderated", "moderation"),
-    ("minimax_compat", "kling.videos/text2video", "vendor:fail", "vendor_error"),
-    (SECOND_GENWAY, "openai.videos", "genway:fail=moderation", "moderation"),
-]
-THROTTLED = [("runwayml", "luma"), ("runway_compat", "minimax.video"), ("luma", "openai.videos"), ("luma_compat", "pika.pro")]
-
-Play = Callable[[str], Future[None]]
+AT_ONCE = 8
+LONGEST = 170.0
 
 
-@pytest.fixture(scope="module")
-def vendors() -> Iterator[Vendors]:
-    running = Vendors()
-    yield running
-    running.close()
+Half = tuple[Cell, Story, Future[None]]
 
 
-@pytest.fixture(scope="module")
-def hooks() -> Iterator[Hooks]:
-    listening = Hooks()
-    yield listening
-    listening.close()
+class Told:
+    """The chosen stories, told place by place; the halves of one place's stories between those of its neighbours'."""
 
+    def __init__(self, chosen: list[Cell], folder: Path) -> None:
+        self._chosen, self._folder = chosen, folder
+        self._outcomes: dict[Cell, Future[None]] = {cell: Future() for cell in chosen}
+        self._houses: dict[str, House] = {}
+        self._stack = ExitStack()
+        self._pool = ThreadPoolExecutor(AT_ONCE)
+        self._closing = False
+        self._teller = threading.Thread(target=self._tell, daemon=True)
+        self._teller.start()
 
-@pytest.fixture(scope="module")
-def unused_receiver() -> Iterator[Receiver]:
-    listening = Receiver()
-    yield listening
-    listening.close()
+    @property
+    def places(self) -> set[str]:
+        return {cell.place for cell in self._chosen}
 
+    def wait_for(self, cell: Cell) -> None:
+        """Until the cell's story has come to its end, and raise what went wrong in it."""
+        self._outcomes[cell].result(LONGEST)
 
-@pytest.fixture(scope="module")
-def town(
-    tmp_path_factory: pytest.TempPathFactory, vendors: Vendors, hooks: Hooks, unused_receiver: Receiver
-) -> Iterator[Callable[[str], tuple[House, Play]]]:
-    """Opens a place when it is first asked for, and begins all of its pairs at once; gives it, and each pair's outcome."""
-    opened: dict[str, tuple[House, Play]] = {}
-    with ExitStack() as stack:
+    def house(self, name: str) -> House:
+        """A place of which all chosen stories have come to their end."""
+        for cell in self._chosen:
+            if cell.place == name:
+                self._outcomes[cell].exception(LONGEST)
+        return self._houses[name]
 
-        def get(name: str) -> tuple[House, Play]:
-            if name not in opened:
-                running = stack.enter_context(house(name, tmp_path_factory.mktemp("house"), vendors, hooks, unused_receiver))
-                pool = stack.enter_context(ThreadPoolExecutor(8))
-                outcomes = {form: pool.submit(play, running, form) for form in BRIEF.get(name, FORMATS)}
-                opened[name] = running, outcomes.__getitem__
-            return opened[name]
+    def close(self) -> None:
+        """Let what is being told come to its end, and tell nothing new."""
+        self._closing = True
+        self._teller.join()
+        self._pool.shutdown(cancel_futures=True)
+        self._stack.close()
 
-        yield get
+    def _tell(self) -> None:
+        try:
+            vendors = self._stack.enter_context(closing(Vendors()))
+            hooks = self._stack.enter_context(closing(Hooks()))
+            receiver = self._stack.enter_context(closing(Receiver()))
+            halves: dict[str, list[Half]] = {}
+            for name, group in groupby(sorted(self._chosen, key=_place), key=lambda cell: cell.place):
+                if self._closing:
+                    return
+                before = halves.pop(next((name for name in halves if name != LOCAL), ""), [])
+                halves[name] = self._begin(self._open(name, vendors, hooks, receiver), list(group))
+                self._finish(before)
+            for begun in reversed(halves.values()):
+                self._finish(begun)
+        except BaseException as error:
+            for outcome in self._outcomes.values():
+                if not outcome.done():
+                    outcome.set_exception(error)
 
+    def _open(self, name: str, vendors: Vendors, hooks: Hooks, receiver: Receiver) -> House:
+        behind = None
+        if name in PLACES and PLACES[name].behind:
+            behind = self._houses.get(SECOND) or self._enter(SECOND, "runwayml", vendors, hooks, receiver)
+        return self._enter(name, name, vendors, hooks, receiver, behind)
 
-@pytest.fixture
-def place(request: pytest.FixtureRequest, town: Callable[[str], tuple[House, Play]]) -> House:
-    return town(request.param)[0]
+    def _enter(
+        self, known_as: str, name: str, vendors: Vendors, hooks: Hooks, receiver: Receiver, behind: House | None = None
+    ) -> House:
+        folder = self._folder / f"house-{len(self._houses)}"
+        folder.mkdir()
+        opened = self._stack.enter_context(house(name, folder, vendors, hooks, receiver, behind))
+        self._houses[known_as] = opened
+        return opened
 
+    def _begin(self, place: House, group: list[Cell]) -> list[Half]:
+        group.sort(key=lambda cell: cell.case not in SLOW)
+        stories = [(cell, story(cell, place)) for cell in group]
+        return [(cell, told, self._pool.submit(next, told)) for cell, told in stories]
 
-@pytest.fixture
-def playing(place: House, town: Callable[[str], tuple[House, Play]]) -> Play:
-    return town(place.name)[1]
+    def _finish(self, halves: list[Half]) -> None:
+        for cell, told, begun in sorted(halves, key=lambda half: half[0].case in SLOW):
+            self._pool.submit(self._end, self._outcomes[cell], told, begun)
 
-
-def play(place: House, form: str) -> None:
-    client = place.client(form)
-    seconds = fitting(place, client)
-    pictures = [place.picture] if form in PICTURED and place.name not in BRIEF else []
-    if form != "kling.videos/image2video":
-        pictures.append("")
-    for picture in pictures:
-        if not seconds:
-            be_refused(place, client, picture, "seconds")
-        elif not picture and (place.name, form) in UNFIT:
-            be_refused(place, client, picture, UNFIT[place.name, form])
+    @staticmethod
+    def _end(outcome: Future[None], told: Story, begun: Future[None]) -> None:
+        try:
+            begun.result(LONGEST)
+            next(told, None)
+        except BaseException as error:
+            outcome.set_exception(error)
         else:
-            succeed(place, client, seconds, picture)
+            outcome.set_result(None)
 
 
-def fitting(place: House, client: Client) -> int:
-    """The shortest duration that the client can ask for and the place can do; 0 where there is none."""
-    return min(set(client.seconds) & set(place.seconds), default=0)
+def _place(cell: Cell) -> int:
+    """A machine takes its time to render, so the stories of the built-in provider are begun first."""
+    return list(FORMATS_AT).index(cell.place) if cell.place != LOCAL else -1
 
 
-def succeed(place: House, client: Client, seconds: int, picture: str) -> None:
-    hook = place.hooks.address() if client.calls_back else ""
-    begun = client.begin(f"a boat {client.format}", seconds, picture=picture, hook=hook)
-    assert begun.ok, begun.text
-    task_id = client.id(begun.json())
-    word, link = place.ended(client, task_id)
-    assert word == "succeeded", link
-    assert requests.get(link, timeout=60).content[4:8] == b"ftyp"
-    if client.calls_back:
-        told, link = place.told(client, hook)
-        assert told == "succeeded"
-        assert requests.get(link, timeout=60).content[4:8] == b"ftyp"
-    row = place.row(task_id)
-    assert row.dialect == client.format
-    assert row.provider == (LOCAL if place.local else UPSTREAMS[place.name].provider)
+@pytest.fixture(scope="module")
+def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    here = [item.callspec.params for item in request.session.items if item.path == Path(__file__) and hasattr(item, "callspec")]
+    chosen = [params["cell"] for params in here if "cell" in params]
+    telling = Told(chosen, tmp_path_factory.mktemp("matrix"))
+    yield telling
+    telling.close()
 
 
-def be_refused(place: House, client: Client, picture: str, why: str) -> None:
-    refused = client.begin("a boat that nobody makes", fitting(place, client) or client.seconds[0], picture=picture)
-    content = refused.json()
-    assert not refused.ok or content["base_resp"]["status_code"] != 0
-    assert re.search(rf"{UPSTREAMS[place.name].provider}: .*{why}", client.refusal(content)), content
-    assert not [row for row in place.site.tasks() if "nobody makes" in row.request]
+def in_cells(*cases: str) -> pytest.MarkDecorator:
+    """In every cell of these cases, each with its own name."""
+    named = len(cases) > 1
+    found = cells(*cases)
+    ids = ["-".join((cell.place, cell.form, *([cell.case] if named else []))) for cell in found]
+    return pytest.mark.parametrize("cell", found, ids=ids)
 
 
 def test_every_format_for_videos_has_a_client_here() -> None:
     assert set(CLIENTS) == video_formats()
 
 
-def test_every_provider_is_here() -> None:
-    assert {LOCAL, *(upstream.provider for upstream in UPSTREAMS.values())} == set(providers.discover())
+def test_every_client_knows_its_formats_words_for_every_ending() -> None:
+    for client in CLIENTS.values():
+        assert set(client.words) == set(ENDINGS)
 
 
-@pytest.mark.parametrize(("place", "form"), PAIRS, indirect=["place"])
-def test_any_format_reaches_any_provider(playing: Play, form: str) -> None:
-    playing(form).result(120)
+def test_every_provider_that_makes_videos_is_here() -> None:
+    makers = {name for name, kind in providers.discover().items() if issubclass(VideoRequest, kind.operations)}
+    assert {LOCAL, *(upstream.provider for upstream in PLACES.values())} == makers
 
 
-@pytest.mark.parametrize(("place", "form", "word", "code"), TROUBLES, indirect=["place"])
-def test_a_failure_is_told_in_the_format_s_own_words_and_costs_nothing(place: House, form: str, word: str, code: str) -> None:
-    client = place.client(form)
-    hook = place.hooks.address() if client.calls_back else ""
-    prompt = f"a boat of {place.name} {word}"
-    begun = client.begin(prompt, fitting(place, client), picture=place.picture if "image2video" in form else "", hook=hook)
-    assert begun.ok, begun.text
-    task_id = client.id(begun.json())
-    told, reason = place.ended(client, task_id)
-    assert told == "failed"
-    assert reason
-    if hook:
-        assert place.told(client, hook) == (told, reason)
-    row = place.row(task_id)
-    assert (row.state, row.error_code, row.charged) == ("failed", code, 0)
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_provider_that_makes_no_videos_says_so(form: str) -> None:
+    for name, kind in providers.discover().items():
+        if not issubclass(VideoRequest, kind.operations):
+            provider = kind(ChannelSettings(name=name, base_url="http://vendor.example", secret="key"), None)  # type: ignore[arg-type]
+            assert provider.refusal(VideoRequest(model=CLIENTS[form].model, prompt="a boat")) == f"{name} does not do video"
 
 
-@pytest.mark.parametrize(("place", "form"), THROTTLED, indirect=["place"])
-def test_a_throttled_request_is_sent_again_and_made_once(place: House, form: str, vendors: Vendors) -> None:
-    client, vendor = place.client(form), UPSTREAMS[place.name].vendor
-    prompt = f"a throttled boat {place.name}"
-    vendors.order(vendor, lambda stand_in: stand_in.fault("throttled", match=prompt, retry_after="1"))
-    begun = client.begin(prompt, fitting(place, client))
-    assert begun.ok, begun.text
-    word, link = place.ended(client, client.id(begun.json()))
-    assert word == "succeeded", link
-    seen = [submit.accepted for submit in vendors.by_name[vendor].submits if prompt in submit.prompt]
-    assert seen == [False, True]
+def test_every_format_meets_every_provider_in_every_case() -> None:
+    for name in (LOCAL, *(name for name, upstream in PLACES.items() if not upstream.behind)):
+        assert FORMATS_AT[name] == FORMATS
+    assert {form for name, upstream in PLACES.items() if upstream.behind for form in FORMATS_AT[name]} == set(FORMATS)
 
 
-@pytest.mark.parametrize(("place", "form"), [(LOCAL, form) for form in FORMATS], indirect=["place"])
-def test_a_task_can_be_cancelled(place: House, form: str) -> None:
-    client = place.client(form)
-    picture = place.picture if "image2video" in form else ""
-    begun = client.begin("a boat genway:delay=60", fitting(place, client), picture=picture)
-    task_id = client.id(begun.json())
-    assert client.cancel(task_id).ok
-    row = place.row(task_id)
-    assert (row.state, row.charged) == ("cancelled", 0)
+@in_cells("made", "pictured")
+def test_any_format_reaches_any_provider(cell: Cell, told: Told) -> None:
+    told.wait_for(cell)
 
 
-@pytest.mark.parametrize("place", [LOCAL, *UPSTREAMS], indirect=True)
-def test_the_books_are_right_at_the_end(place: House, playing: Play) -> None:
-    for form in BRIEF.get(place.name, FORMATS):
-        playing(form).exception(120)
-    place.site.check_money()
+@in_cells(*FAILURES)
+def test_a_failure_is_told_in_the_formats_own_words_and_costs_nothing(cell: Cell, told: Told) -> None:
+    told.wait_for(cell)
+
+
+@in_cells("throttled")
+def test_a_throttled_request_is_sent_again_and_made_once(cell: Cell, told: Told) -> None:
+    told.wait_for(cell)
+
+
+@in_cells("late", "lost")
+def test_a_work_whose_answer_is_late_or_lost_is_found_or_given_back_and_never_doubled(cell: Cell, told: Told) -> None:
+    told.wait_for(cell)
+
+
+@in_cells("cancelled")
+def test_a_task_can_be_cancelled_and_the_vendor_is_told_where_it_can_be(cell: Cell, told: Told) -> None:
+    told.wait_for(cell)
+
+
+@pytest.mark.parametrize("name", FORMATS_AT)
+def test_the_books_are_right_at_the_end(name: str, told: Told) -> None:
+    if name not in told.places:
+        pytest.skip("none of its stories is told in this run")
+    told.house(name).site.check_money()

@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 
 from standins import samples
+from standins.minimax_vendor import sound
 
 ACCESS, SECRET = "test-access-key-0123456789abcdef", "test-secret-key-0123456789abcdef"
 PLAIN_KEY = "api-key-0123456789abcdef"
@@ -60,6 +61,23 @@ FIELDS: dict[str, tuple[str, str]] = {
     "audio/text-to-audio": ("prompt duration", ""),
     "audio/video-to-audio": ("", "video_id video_url sound_effect_prompt bgm_prompt asmr_mode"),
     "audio/tts": ("text voice_id voice_language", "voice_speed"),
+    "general/custom-voices": ("voice_name", "voice_url video_id"),
+    "general/advanced-custom-elements": (
+        "element_name element_description reference_type",
+        "element_image_list element_video_list element_voice_id tag_list",
+    ),
+}
+# Answered at once: what each needs, and what it takes besides.
+SESSIONS: dict[str, tuple[str, str]] = {
+    "videos/image-recognize": ("image", ""),
+    "videos/identify-face": ("", "video_id video_url"),
+    "videos/multi-elements/init-selection": ("", "video_id video_url"),
+    "videos/multi-elements/add-selection": ("session_id frame_index points", ""),
+    "videos/multi-elements/delete-selection": ("session_id frame_index points", ""),
+    "videos/multi-elements/clear-selection": ("session_id", ""),
+    "videos/multi-elements/preview-selection": ("session_id", ""),
+    "general/delete-voices": ("voice_id", ""),
+    "general/delete-elements": ("element_id", ""),
 }
 # Refused: nothing is started. HTTP status and service code.
 REFUSALS = {
@@ -99,8 +117,11 @@ class KlingVendor:
         self.tasks: dict[str, Task] = {}
         self.tokens: list[str] = []
         self.asked: Counter[str] = Counter()
-        self.faces: list[dict[str, Any]] = [{"face_id": "7", "face_image": "", "start_time": 0, "end_time": 5200}]
+        self.faces: list[dict[str, Any]] = [{"face_id": "7", "face_image": "f.png", "start_time": 0, "end_time": 5200}]
+        self.selection_status = 0
+        self.deleted: list[str] = []
         self.next_failure = ""
+        self.steps = STEPS
         self._faults: list[str] = []
         app = web.Application(middlewares=[self._guarded], client_max_size=64 * 1024 * 1024)
         routes = [web.post(f"/v1/{path}", self._submit) for path in FIELDS]
@@ -108,8 +129,9 @@ class KlingVendor:
         app.add_routes(
             [
                 *routes,
-                web.post("/v1/videos/identify-face", self._faces),
-                web.post("/v1/videos/multi-elements/init-selection", self._select),
+                *(web.post(f"/v1/{path}", self._at_once) for path in SESSIONS),
+                web.get("/v1/general/presets-voices", self._presets),
+                web.get("/v1/general/advanced-presets-elements", self._presets),
                 web.get("/account/costs", self._costs),
                 web.get("/files/{name}", self._file),
             ]
@@ -191,7 +213,7 @@ class KlingVendor:
         task = next(known, None)
         if task is None:
             return _answer(1203, "task not found", status=404)
-        state = STEPS[min(task.polls, len(STEPS) - 1)]
+        state = self.steps[min(task.polls, len(self.steps) - 1)]
         task.polls += 1
         return _answer(0, "SUCCEED", self._told(task, "failed" if task.failure and state == "succeed" else state))
 
@@ -215,18 +237,53 @@ class KlingVendor:
         if task.path == "audio/text-to-audio":
             sound = {"url_mp3": f"{self.url}/files/a.mp3", "url_wav": f"{self.url}/files/a.wav"}
             return {"audios": [{"id": "a1", **sound, "duration_mp3": "5.0", "duration_wav": "5.0"}]}
+        if task.path == "general/custom-voices":
+            name = task.body["voice_name"]
+            return {"voices": [{"voice_id": f"99{task.id}", "voice_name": name, "trial_url": f"{self.url}/files/a.wav"}]}
+        if task.path == "general/advanced-custom-elements":
+            return {"elements": [{"element_id": int(f"77{task.id[-6:]}"), "element_name": task.body["element_name"]}]}
         if task.path.startswith("images/"):
             count = int(task.body.get("n", 1))
             return {"images": [{"index": index, "url": f"{self.url}/files/{index}.png"} for index in range(count)]}
         return {"videos": [{"id": f"v-{task.id}", "url": f"{self.url}/files/v.mp4", "duration": "5.1"}]}
 
-    async def _faces(self, request: web.Request) -> web.StreamResponse:
-        self.submits.append(("videos/identify-face", await request.json()))
-        return _answer(0, "SUCCEED", {"session_id": "session-1", "face_data": self.faces})
+    async def _at_once(self, request: web.Request) -> web.StreamResponse:
+        path, body = request.path.removeprefix("/v1/"), await request.json()
+        self.submits.append((path, body))
+        needed, more = (set(names.split()) for names in SESSIONS[path])
+        if needed - body.keys() or body.keys() - needed - more:
+            return _answer(1201, f"{path} takes {sorted(needed | more)}, got {sorted(body)}", status=400)
+        if path.startswith("general/delete"):
+            self.deleted.append(str(body[needed.pop()]))
+        return _answer(0, "SUCCEED", {"final_unit_deduction": "0.05", **self._looked(path, body)})
 
-    async def _select(self, request: web.Request) -> web.StreamResponse:
-        self.submits.append(("videos/multi-elements/init-selection", await request.json()))
-        return _answer(0, "SUCCEED", {"status": 0, "session_id": "session-2", "fps": 24})
+    def _looked(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        match path.rpartition("/")[2]:
+            case "identify-face":
+                faces = [face | {"face_image": f"{self.url}/files/{face['face_image']}"} for face in self.faces]
+                return {"session_id": "session-1", "face_data": faces}
+            case "image-recognize":
+                mask = {"type": "object_seg", "is_contain": True, "url": f"{self.url}/files/mask.png"}
+                return {"task_result": {"images": [{"type": "head_seg", "is_contain": False, "url": ""}, mask]}}
+            case "init-selection":
+                normal = f"{self.url}/files/v.mp4"
+                clip = {"fps": 24, "original_duration": 5000, "width": 1280, "height": 720, "total_frame": 120}
+                return {"status": self.selection_status, "session_id": "session-2", "normalized_video": normal, **clip}
+            case "add-selection" | "delete-selection":
+                return {
+                    "status": 0,
+                    "session_id": "session-2",
+                    "res": {"frame_index": body["frame_index"], "rle_mask_list": []},
+                }
+            case "preview-selection":
+                return {"status": 0, "session_id": "session-2", "res": {"video": f"{self.url}/files/v.mp4"}}
+        return {}
+
+    async def _presets(self, request: web.Request) -> web.StreamResponse:
+        if int(request.query["pageNum"]) > 1:
+            return _answer(0, "SUCCEED", [])
+        kind, item = ("voices", {"voice_id": "5001"}) if "voices" in request.path else ("elements", {"element_id": 6001})
+        return _answer(0, "SUCCEED", [{"task_id": "1", "task_status": "succeed", "task_result": {kind: [item]}}])
 
     async def _costs(self, request: web.Request) -> web.StreamResponse:
         if not (request.query.get("start_time", "").isdigit() and request.query.get("end_time", "").isdigit()):
@@ -236,7 +293,10 @@ class KlingVendor:
         return _answer(0, "SUCCEED", {"code": 0, "msg": "", "resource_pack_subscribe_infos": packs})
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        video = request.match_info["name"].endswith("mp4")
+        name = request.match_info["name"]
+        if name.endswith(("wav", "mp3")):
+            return web.Response(body=sound(), content_type="audio/wav")
+        video = name.endswith("mp4")
         return web.Response(
             body=samples.clip() if video else samples.picture(), content_type="video/mp4" if video else "image/png"
         )

@@ -78,16 +78,19 @@ class MiniMaxVendor:
     """The vendor, in this process: `async with MiniMaxVendor() as vendor: vendor.url`.
 
     steps: the states of a task, in order. envelope: answer as the family of gateways does that wraps a task. echo_key: whether
-    refusals repeat the caller's key.
+    refusals repeat the caller's key. retry_after: what `http_throttled` says.
     """
 
     def __init__(self, *, key: str = KEY, host: str = "127.0.0.1", port: int = 0) -> None:
         self.key = key
-        self.steps = ("Preparing", "Queueing", "Processing", "Success")
+        self.steps: tuple[str, ...] = ("Preparing", "Queueing", "Processing", "Success")
         self.envelope = False
         self.echo_key = False
+        self.retry_after = "42"
         self.submits: list[Submit] = []
         self.tasks: dict[str, Task] = {}
+        self.uploads: list[tuple[str, bytes]] = []
+        self.voices: list[str] = []
         self.polls: Counter[str] = Counter()
         self.url = ""
         self._host, self._port = host, port
@@ -105,6 +108,12 @@ class MiniMaxVendor:
                     web.post(f"{prefix}/v1/image_generation", self._image),
                     web.post(f"{prefix}/v1/t2a_v2", self._sound),
                     web.post(f"{prefix}/v1/music_generation", self._sound),
+                    web.post(f"{prefix}/v1/lyrics_generation", self._lyrics),
+                    web.post(f"{prefix}/v1/files/upload", self._upload),
+                    web.post(f"{prefix}/v1/voice_clone", self._clone),
+                    web.post(f"{prefix}/v1/voice_design", self._design),
+                    web.post(f"{prefix}/v1/get_voice", self._voices),
+                    web.post(f"{prefix}/v1/delete_voice", self._delete_voice),
                     web.get(f"{prefix}/v1/query/{{name}}", self._query),
                     web.get(f"{prefix}/v1/files/retrieve", self._retrieve),
                 ]
@@ -179,6 +188,52 @@ class MiniMaxVendor:
         audio = self._address(request, f"sound.{kind}") if submit.body.get("output_format") == "url" else sound().hex()
         return await self._accepted(submit, {"data": {"audio": audio, "status": 2}, "trace_id": "01b8bf9b"})
 
+    async def _lyrics(self, request: web.Request) -> web.StreamResponse:
+        modes = {"write_full_song", "edit"}
+        submit, refused = await self._received(request, lambda body: None if body.get("mode") in modes else "mode")
+        if refused is not None:
+            return refused
+        told = {"song_title": submit.body.get("title", "Summer"), "style_tags": "pop, calm", "lyrics": "[Verse]\nla la"}
+        return await self._accepted(submit, told)
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Authorization") != f"Bearer {self.key}":
+            return _coded(*REFUSALS["bad_key"])
+        form = await request.post()
+        file = form["file"]
+        assert isinstance(file, web.FileField)
+        self.uploads.append((str(form["purpose"]), file.file.read()))
+        return _answer({"file": {"file_id": 7000 + len(self.uploads), "bytes": 1, "purpose": form["purpose"]}})
+
+    async def _clone(self, request: web.Request) -> web.StreamResponse:
+        def check(body: Any) -> str | None:
+            return None if body.get("file_id") in range(7001, 7001 + len(self.uploads)) else "file_id"
+
+        submit, refused = await self._received(request, check)
+        if refused is not None:
+            return refused
+        self.voices.append(submit.body["voice_id"])
+        sample = self._address(request, "sound.wav") if submit.body.get("text") else ""
+        return await self._accepted(submit, {"input_sensitive": False, "demo_audio": sample})
+
+    async def _design(self, request: web.Request) -> web.StreamResponse:
+        submit, refused = await self._received(request, lambda body: None if body.get("preview_text") else "preview_text")
+        if refused is not None:
+            return refused
+        self.voices.append(submit.body["voice_id"])
+        return await self._accepted(submit, {"voice_id": submit.body["voice_id"], "trial_audio": sound().hex()})
+
+    async def _voices(self, request: web.Request) -> web.StreamResponse:
+        system = [{"voice_id": "male-qn-qingse", "voice_name": "Qingse"}]
+        return _answer({"system_voice": system, "voice_cloning": [{"voice_id": name} for name in self.voices]})
+
+    async def _delete_voice(self, request: web.Request) -> web.StreamResponse:
+        name = (await request.json())["voice_id"]
+        if name not in self.voices:
+            return _coded(2013, "invalid params, voice_id")
+        self.voices.remove(name)
+        return _answer({"voice_id": name})
+
     async def _received(self, request: web.Request, check: Any) -> tuple[Submit, web.StreamResponse | None]:
         body = await request.json()
         submit = Submit(request.path, body)
@@ -191,7 +246,7 @@ class MiniMaxVendor:
         if kind == "http_error":
             return submit, web.json_response({"base_resp": {"status_code": 1033, "status_msg": "system error"}}, status=500)
         if kind == "http_throttled":
-            return submit, web.json_response(None, status=429, headers={"Retry-After": "42"})
+            return submit, web.json_response(None, status=429, headers={"Retry-After": self.retry_after})
         if kind:
             code, said = (REFUSALS | UNCLEAR)[kind]
             return submit, _coded(code, f"{said} {request.headers['Authorization']}" if self.echo_key else said)

@@ -102,6 +102,10 @@ class PikaVendor:
         self.polls[task_id] += 1
         return min(self.polls[task_id] - 1 + 3 - self.steps, 2)
 
+    def _ending(self, task_id: str) -> Any:
+        """What is wrong with the end of a task, in the shape of the format that it was asked for in; None where nothing is."""
+        return self.end
+
     async def _queue(self, request: web.Request) -> web.StreamResponse:
         version, route = request.match_info["version"], request.match_info["route"]
         if route not in ROUTES.get(version, ()):
@@ -125,8 +129,9 @@ class PikaVendor:
         if step is None:
             return web.json_response({"detail": "Request not found"}, status=404)
         answer: dict[str, Any] = {"status": ("IN_QUEUE", "IN_PROGRESS", "COMPLETED")[step], "logs": None, "queue_position": 0}
-        if step == 2 and isinstance(self.end, dict):
-            answer |= self.end
+        end = self._ending(request.match_info["id"])
+        if step == 2 and isinstance(end, dict):
+            answer |= end
         return web.json_response(answer)
 
     async def _result(self, request: web.Request) -> web.StreamResponse:
@@ -149,8 +154,9 @@ class PikaVendor:
         step = self._step(task_id)
         if step is None:
             return web.json_response({"code": 404, "msg": "task_not_exist", "data": None}, status=404)
-        failed = step == 2 and self.end is not None
-        row = {"task_id": task_id, "status": "2" if failed else "013"[step], "msg": self.end if failed else None}
+        end = self._ending(task_id)
+        failed = step == 2 and end is not None
+        row = {"task_id": task_id, "status": "2" if failed else "013"[step], "msg": end if failed else None}
         row |= {"video_url": f"{self.url}/files/video.mp4" if step == 2 and not failed else "", "prompt": "", "point": "50"}
         return self._enveloped(row)
 
@@ -165,9 +171,10 @@ class PikaVendor:
             return web.json_response({"error": {"message": "no such task", "code": "not_found"}}, status=404)
         if step == 0:
             return web.json_response({"id": task_id, "promptText": ""})
-        failed = step == 2 and self.end is not None
+        end = self._ending(task_id)
+        failed = step == 2 and end is not None
         video = {"id": task_id, "status": "error" if failed else ("queued", "pending", "finished")[step]}
-        video |= {"progress": (0, 45, 100)[step], "seed": 7, "error": self.end if failed else "", "duration": 5}
+        video |= {"progress": (0, 45, 100)[step], "seed": 7, "error": end if failed else "", "duration": 5}
         if step == 2 and not failed:
             video |= {"resultUrl": f"{self.url}/files/video.mp4", "videoPoster": f"{self.url}/files/poster.png"}
         return web.json_response({"id": task_id, "promptText": "", "videos": [video]})
