@@ -22,9 +22,11 @@ from litestar.types import Receive, Scope, Send
 
 from genway import health
 from genway.access import store as access
+from genway.callbacks import outbox
 from genway.callbacks.delivery import Deliverer, Rendered
 from genway.config import Config
-from genway.db import Database
+from genway.db import Database, checkpoints
+from genway.db.checkpoints import Checkpoint
 from genway.dialects import base as dialects
 from genway.dialects.genway import vendor_calls
 from genway.edge import Edge
@@ -36,18 +38,31 @@ from genway.media.library import Library
 from genway.media.links import LinkSigner
 from genway.media.routes import stored_media
 from genway.media.store import Store
+from genway.relay import catalogue
+from genway.relay.callers import Callers
+from genway.relay.desk import Desk
+from genway.relay.journal import Journal
+from genway.relay.kinds import ROUTES
+from genway.relay.meter import Meter
+from genway.relay.relay import Relay
+from genway.relay.seats import Board
+from genway.relay.sending import Sender
 from genway.routing.channels import LOCAL, Channel
 from genway.routing.choose import Router
 from genway.tasks.model import State, Task
-from genway.tasks.runner import Checkpoint, Runner
+from genway.tasks.runner import Runner
 from genway.tasks.store import TaskStore
 from genway.vault import open_vault
+from genway.wire import asgi
+from genway.wire.exchange import Exchange
+from genway.wire.pool import Pool
 
 log = structlog.get_logger(__name__)
 
 LOCAL_AT_ONCE = 32
 HOUSEKEEPING_SECONDS = 600
 ABANDONED_SECONDS = 24 * 3600
+FORGOTTEN_AT_ONCE = 1000
 IDEMPOTENCY_SECONDS = 7 * 24 * 3600
 
 
@@ -71,7 +86,7 @@ class Application:
         *,
         owner: str,
         clock: Callable[[], float] = time.time,
-        checkpoint: Checkpoint = lambda name, task_id: None,
+        checkpoint: Checkpoint = checkpoints.silent,
     ) -> None:
         self.config = config
         self.owner = owner
@@ -94,7 +109,18 @@ class Application:
         self._background: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Everything but what is relayed, as an ASGI application."""
         await self.edge(scope, receive, send)
+
+    async def handle(self, exchange: Exchange) -> None:
+        """One request: on the hot path where it is to be relayed, else through the web framework."""
+        kind = ROUTES.get(exchange.path)
+        if kind is not None and exchange.method != "OPTIONS":
+            await self.relay.handle(exchange, kind)
+        elif (found := self.desk.find(exchange)) is not None:
+            await self.desk.handle(exchange, *found)
+        else:
+            await asgi.serve(self, exchange)
 
     async def start(self) -> None:
         config = self.config
@@ -142,6 +168,7 @@ class Application:
             changed=self._changed,
             checkpoint=self._checkpoint,
             vendor_callback=self._vendor_callback,
+            processes=config.server.workers,
         )
         self.gateway = Gateway(
             config,
@@ -169,6 +196,27 @@ class Application:
             checkpoint=self._checkpoint,
         )
         self.store = store
+        self._pool = Pool()
+        board = Board(self.database, vault, self._vendor_http, self._pool, clock=self._clock)
+        sender = Sender(self._pool, board, config.relay)
+        self.relay = Relay(
+            config,
+            self.database,
+            Callers(self.gateway.identify, self.gateway.limits, config.relay),
+            board,
+            sender,
+            Meter(
+                self.database,
+                config.relay,
+                Journal(config.data_dir, self.owner),
+                owner=self.owner,
+                clock=self._clock,
+            ),
+            clock=self._clock,
+        )
+        sender.head = self.relay.head
+        self.desk = Desk(self.relay, catalogue.routes)
+        await self.relay.start()
         state = self.litestar.state
         state.gateway, state.library, state.application = self.gateway, self.library, self
         state.callback_http = self._callback_http
@@ -186,6 +234,8 @@ class Application:
         for job in self._background:
             job.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self.relay.stop()
+        await self._pool.close()
         await self.router.close()
         for session in (self._vendor_http, self._fetch_http, self._callback_http):
             await session.close()
@@ -236,8 +286,16 @@ class Application:
                 await self.database.write(partial(self.store.forget_idempotency, before=now - IDEMPOTENCY_SECONDS))
                 if keep:
                     await self.database.write(partial(self.store.forget, before=now - keep))
+                if self.config.callbacks.keep_days:
+                    await self._forget_delivered(now - self.config.callbacks.keep_days * 86400)
             except (GenwayError, OSError) as error:
                 log.error("housekeeping.failed", why=str(error))
+
+    async def _forget_delivered(self, before: float) -> None:
+        """A part at a time, so that nobody waits for the writer meanwhile."""
+        forget = partial(outbox.forget_delivered, before=before, limit=FORGOTTEN_AT_ONCE)
+        while await self.database.write(forget) == FORGOTTEN_AT_ONCE:
+            pass
 
     def _failed(self, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         """Whatever no handler has answered, in the shape of the dialect whose path was asked for."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -93,7 +93,7 @@ class Tasks(Section, frozen=True):
     lease_seconds: after this long without a sign of life another process takes over a process's tasks.
     submit_attempts: how many channels or tries a task gets before it fails.
     at_once: how many tasks one process looks after at the same time; the others wait in the queue.
-    keep_days: ended tasks older than this are deleted (the ledger stays); 0 keeps them.
+    keep_days: ended tasks older than this are deleted with their callbacks (the ledger stays); 0 keeps them.
     """
 
     deadline_seconds: float = 3600
@@ -109,7 +109,9 @@ class Callbacks(Section, frozen=True):
     longest_wait_seconds: the longest wait between two tries.
     give_up_seconds: after this long a callback goes to the dead letter, from where it can be replayed.
     timeout_seconds: how long one try may take.
-    at_once: how many callbacks are under way at the same time.
+    at_once: how many callbacks are under way at the same time in one process.
+    per_host: how many of them at most to one host.
+    keep_days: delivered callbacks older than this are deleted; 0 keeps them as long as their tasks.
     """
 
     first_wait_seconds: float = 5
@@ -117,6 +119,8 @@ class Callbacks(Section, frozen=True):
     give_up_seconds: float = 24 * 3600
     timeout_seconds: float = 10
     at_once: int = 32
+    per_host: int = 4
+    keep_days: int = 30
 
 
 class Billing(Section, frozen=True):
@@ -137,6 +141,39 @@ class Limits(Section, frozen=True):
     requests_per_minute: int = 0
     concurrent_tasks: int = 0
     store: str = "async+memory://"
+
+
+class Relay(Section, frozen=True):
+    """durability: `strict` puts a call on disk before its answer ends; `relaxed` into a file that outlives the process.
+    relaxed_seconds: how long calls gather in the relaxed way before they are written together.
+    deadline_seconds: how long a call may take until its answer begins, all channels that are tried included.
+    connect_seconds: how long a connection to a channel may take.
+    idle_seconds: how long a stream may be silent before it is given up.
+    keep_alive_seconds: after so long without an event a stream gets a sign of life; 0 sends none.
+    attempts: how many channels or keys a call is tried on.
+    reserve_tokens: how many tokens of output are set aside for a call that names no smaller number.
+    first_lease: the millionths of the currency that a process takes of a balance at first.
+    largest_lease: the most it takes at once, after a busy while.
+    lease_seconds: after so long without a sign of life of its process a lease is given back.
+    idle_lease_seconds: after so long without a call a lease is given back.
+    tokens_per_minute: for keys without a number of their own; 0 is without limit.
+    concurrent_streams: streams at once, for keys without a number of their own; 0 is without limit.
+    """
+
+    durability: Literal["strict", "relaxed"] = "strict"
+    relaxed_seconds: float = 0.25
+    deadline_seconds: float = 600
+    connect_seconds: float = 10
+    idle_seconds: float = 300
+    keep_alive_seconds: float = 15
+    attempts: int = 4
+    reserve_tokens: int = 1024
+    first_lease: int = 250_000
+    largest_lease: int = 20_000_000
+    lease_seconds: float = 60
+    idle_lease_seconds: float = 5
+    tokens_per_minute: int = 0
+    concurrent_streams: int = 0
 
 
 class Local(Section, frozen=True):
@@ -178,6 +215,7 @@ class Config(Section, frozen=True):
     callbacks: Callbacks = Callbacks()
     billing: Billing = Billing()
     limits: Limits = Limits()
+    relay: Relay = Relay()
     local: Local = Local()
     log: Log = Log()
     security: Security = Security()

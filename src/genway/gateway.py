@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, insert, select, update
@@ -18,22 +19,34 @@ from genway.access.model import Asked, Caller
 from genway.billing import ledger, money, prices, usage
 from genway.billing.prices import Price, Quote, QuoteLine
 from genway.config import Config
-from genway.db import Database
+from genway.db import Database, checkpoints
+from genway.db.checkpoints import Checkpoint
 from genway.db.tables import idempotency, tasks
-from genway.errors import Conflict, IdempotencyMismatch, NotFound, TaskNotFound, Unavailable
+from genway.errors import (
+    Conflict,
+    GenwayError,
+    IdempotencyMismatch,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    TaskNotFound,
+    Unavailable,
+)
+from genway.media import provisional
 from genway.media.address import AddressPolicy, check_text
 from genway.media.library import Library
-from genway.operations import AnyOperation, MediaRef, Parent, to_json
+from genway.operations import AnyOperation, DirectCall, KeptRequest, MediaRef, Operation, Parent, to_json
+from genway.providers.base import ProviderError, VendorBusy, VendorLost, VendorModerated, VendorRefused
 from genway.routing.channels import LOCAL
 from genway.routing.choose import Admission, Router
 from genway.tasks.forced import forced, refuse
 from genway.tasks.metrics import ACCEPTED
 from genway.tasks.model import UNDER_WAY, File, State, Task
-from genway.tasks.runner import Checkpoint, Runner
+from genway.tasks.runner import Runner
 from genway.tasks.store import TaskStore
 from genway.vault import Vault
 
-__all__ = ["AccountView", "Gateway", "Quote", "QuoteLine"]
+__all__ = ["AccountView", "Gateway", "Quote", "QuoteLine", "Told"]
 
 KEY_FRESH_SECONDS = 1.0
 PRICES_FRESH_SECONDS = 1.0
@@ -63,6 +76,16 @@ class Event(msgspec.Struct, frozen=True):
     after: State
 
 
+class Told(msgspec.Struct, frozen=True):
+    """What a vendor answered to a direct call, and whether that was the built-in provider."""
+
+    data: dict[str, Any]
+    local: bool
+
+
+Asking = TypeVar("Asking", bound=Operation)
+
+
 class Gateway:
     """Made once a process; all methods are safe to call at the same time."""
 
@@ -77,7 +100,7 @@ class Gateway:
         runner: Runner,
         *,
         clock: Callable[[], float],
-        checkpoint: Checkpoint = lambda name, task_id: None,
+        checkpoint: Checkpoint = checkpoints.silent,
     ) -> None:
         self.points_per_unit = config.billing.points_per_unit
         self._config = config
@@ -90,7 +113,7 @@ class Gateway:
         self._clock = clock
         self._checkpoint = checkpoint
         self._policy = AddressPolicy(config.media.allow_private)
-        self._limits = RequestLimits(config.limits.store, config.limits.requests_per_minute)
+        self.limits = RequestLimits(config.limits.store, config.limits.requests_per_minute)
         self._callers: dict[str, tuple[float, Caller]] = {}
         self._prices: tuple[float, tuple[Price, ...]] = (float("-inf"), ())
         self._currencies: dict[str, str] = {}
@@ -102,6 +125,12 @@ class Gateway:
 
     async def authenticate(self, secret: str) -> Caller:
         """Who holds this key; counts one request. Raises Unauthenticated, or RateLimited with `retry_after`."""
+        caller = await self.identify(secret)
+        await self.limits.count(caller)
+        return caller
+
+    async def identify(self, secret: str) -> Caller:
+        """Who holds this key. Raises Unauthenticated."""
         hashed, now = self._vault.hash(secret), self._clock()
         known = self._callers.get(hashed)
         if known is None or now - known[0] > KEY_FRESH_SECONDS:
@@ -109,7 +138,6 @@ class Gateway:
             if len(self._callers) >= MOST_KEYS_REMEMBERED:
                 self._callers.clear()
             known = self._callers[hashed] = (now, caller)
-        await self._limits.count(known[1])
         return known[1]
 
     async def account(self, caller: Caller) -> AccountView:
@@ -126,8 +154,14 @@ class Gateway:
         return await self._database.read(read)
 
     async def accept_media(self, caller: Caller, value: str, *, field: str, kinds: tuple[str, ...]) -> MediaRef:
-        """A client's value of a media field. Raises AddressRefused or MediaRefused naming `field`."""
-        return await self._library.accept(caller.account_id, value, field=field, kinds=kinds)
+        """A client's value of a media field. Raises AddressRefused or MediaRefused naming `field`.
+
+        A file that came inline is gone again when the request ends without having begun a task.
+        """
+        ref = await self._library.accept(caller.account_id, value, field=field, kinds=kinds)
+        if ref.media_id and ref.media_id not in value:
+            provisional.came(partial(self._discard, ref.media_id))
+        return ref
 
     async def quote(self, operation: AnyOperation, asked: Asked, *, callback_url: str | None = None) -> Quote:
         """Check a request and price it, without doing it. Raises what `submit` would, but for balance and limits."""
@@ -135,7 +169,7 @@ class Gateway:
             admission = await self._check(operation, asked, callback_url)
             return await self._price(admission, asked.caller)
         finally:
-            await self._discard(operation)
+            await self._discard_all(operation)
 
     async def submit(
         self,
@@ -157,7 +191,9 @@ class Gateway:
             task, fresh = await self._submit(operation, asked, dialect, context or {}, callback_url)
         finally:
             if task is None or not fresh:
-                await self._discard(operation)
+                await self._discard_all(operation)
+        if fresh:
+            provisional.used()
         return task if fresh else await self._view(task)
 
     async def _submit(
@@ -221,10 +257,11 @@ class Gateway:
             self._checkpoint("accepting.before_commit", task_id)
             return None
 
+        await checkpoints.reach(self._checkpoint, "accepting.ready", task_id)
         same = await self._database.write(write)
         if same is not None:
             return same, False
-        self._checkpoint("accepting.committed", task_id)
+        await checkpoints.reach(self._checkpoint, "accepting.committed", task_id)
         ACCEPTED.labels(caller.mode, operation.kind, quote.model).inc()
         self._runner.wake()
         accepted = Task(
@@ -259,6 +296,19 @@ class Gateway:
             finished_at=None,
         )
         return accepted, True
+
+    async def ask(self, asked: Asked, call: DirectCall) -> Told:
+        """Have a vendor do something small at once, for nothing.
+
+        Raises NoChannel, TaskNotFound and Conflict for what it names, InvalidRequest for what the vendor refuses, RateLimited,
+        NotFound or Unavailable.
+        """
+        call = await self._resolved(call, asked.caller)
+        try:
+            seat, data = await self._router.ask(call, test=asked.caller.mode == "test")
+        except ProviderError as error:
+            raise _as_ours(error) from None
+        return Told(data, seat is self._router.local)
 
     async def get(self, caller: Caller, task_id: str) -> Task:
         """A task of the caller's account and mode, with fresh links. Raises TaskNotFound, also for a foreign one."""
@@ -322,14 +372,11 @@ class Gateway:
         now = self._clock()
 
         def write(connection: Connection) -> Task | None:
-            ended = self._store.end(
+            return self._store.end(
                 connection, task.id, (State.QUEUED, *UNDER_WAY), State.CANCELLED, now, "cancelled", error_code="cancelled"
             )
-            self._checkpoint("ending.before_commit", task.id)
-            return ended
 
-        ended = await self._database.write(write)
-        self._checkpoint("ending.committed", task.id)
+        ended = await checkpoints.commit(self._database, self._checkpoint, "ending", task.id, write)
         self._runner.attend(task.id)
         if ended is not None:
             self.changed(ended)
@@ -393,12 +440,16 @@ class Gateway:
         """Millionths of a currency unit in points, rounded up."""
         return -(-amount * self.points_per_unit // money.MICRO)
 
-    async def _discard(self, operation: AnyOperation) -> None:
+    async def _discard_all(self, operation: AnyOperation) -> None:
         """Delete the files that came inside a request which began no task; nobody else knows their ids."""
         for ref in operation.media():
-            stored = await self._library.get(ref.media_id) if ref.media_id else None
-            if stored is not None and stored.role == "input":
-                await self._library.remove(stored.id)
+            if ref.media_id:
+                await self._discard(ref.media_id)
+
+    async def _discard(self, media_id: str) -> None:
+        stored = await self._library.get(media_id)
+        if stored is not None and stored.role == "input":
+            await self._library.remove(stored.id)
 
     async def _check(self, operation: AnyOperation, asked: Asked, callback_url: str | None) -> Admission:
         if callback_url:
@@ -406,22 +457,34 @@ class Gateway:
         test = asked.caller.mode == "test"
         if test:
             refuse(forced(operation))
-        if operation.continues:
-            parent = await self._resolve(operation.continues, asked.caller)
-            operation = msgspec.structs.replace(operation, parent=parent)
+        operation = await self._resolved(operation, asked.caller)
         return await self._router.admit(operation, test=test, lenient=asked.lenient)
+
+    async def _resolved(self, operation: Asking, caller: Caller) -> Asking:
+        """The operation with what is known of the earlier tasks that it names. Raises TaskNotFound, Conflict."""
+        if operation.continues:
+            operation = msgspec.structs.replace(operation, parent=await self._resolve(operation.continues, caller))
+        if operation.uses:
+            uses = tuple([await self._resolve(used, caller) for used in operation.uses])
+            operation = msgspec.structs.replace(operation, uses=uses)
+            if {parent.channel_id for parent in uses if parent.channel_id} - {operation.holder}:
+                raise Conflict("what is named here is kept by different channels, so no one of them can use all of it")
+        return operation
 
     async def _resolve(self, parent: Parent, caller: Caller) -> Parent:
         """Fill in what is known of an earlier task. Raises TaskNotFound, Conflict."""
         task = await self._own(caller, parent.task_id)
         made = [file for file in task.files if file.role in {"video", "image", "audio"}]
-        if task.state != State.SUCCEEDED or parent.clip >= len(made):
+        kept = isinstance(task.operation, KeptRequest)
+        if task.state != State.SUCCEEDED or (parent.clip >= len(made) and not kept):
             raise Conflict(f"task {task.id} has no result to go on from: it is {task.state}")
         return msgspec.structs.replace(
             parent,
             channel_id=task.channel_id or "",
             vendor_id=task.vendor_id or "",
-            result=MediaRef(media_id=made[parent.clip].media_id),
+            result=None if kept else MediaRef(media_id=made[parent.clip].media_id),
+            kind=task.operation.kind,
+            kept=task.details.get("kept", ""),
         )
 
     async def _price(self, admission: Admission, caller: Caller) -> Quote:
@@ -484,3 +547,15 @@ class Gateway:
         await asyncio.wait_for(self._database.write(lambda connection: None), 5)
         if not await self._router.seats() and self._router.local is None:
             raise Unavailable("no channel is configured and the built-in provider is switched off")
+
+
+def _as_ours(error: ProviderError) -> GenwayError:
+    """A vendor's refusal of a direct call, as the client is told of it."""
+    match error:
+        case VendorRefused() | VendorModerated():
+            return InvalidRequest(error.message)
+        case VendorLost():
+            return NotFound(error.message)
+        case VendorBusy():
+            return RateLimited(error.message, retry_after=error.retry_after)
+    return Unavailable("the channel that would do this cannot be used right now")

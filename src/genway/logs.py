@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import sys
-from typing import Any
+import time
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import msgspec
 import structlog
 
 from genway.config import Log
 
+GATHER_SECONDS = 0.05
+log = structlog.get_logger("genway.access")
+_shown: Literal["", "json", "text"] = "text"
 SECRET_NAMES = frozenset({"authorization", "key", "secret", "password", "token", "api_key", "cookie"})
 
 
@@ -26,6 +33,8 @@ def configure(settings: Log) -> None:
     """To be called once, before anything is logged."""
     text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
     level = logging.getLevelNamesMapping()[settings.level.upper()]
+    global _shown  # noqa: PLW0603 - what is logged how is one fact of the process
+    _shown = "" if level > logging.INFO else "text" if text else "json"
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -54,6 +63,45 @@ def configure(settings: Log) -> None:
             cache_logger_on_first_use=True,
         )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+
+class _Access:
+    """Lines of the access log, gathered for a moment: one write for many."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._second = 0
+        self._stamp = ""
+
+    def add(self, event: dict[str, Any]) -> None:
+        now = time.time()
+        if int(now) != self._second:
+            self._second = int(now)
+            self._stamp = datetime.fromtimestamp(self._second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        event["timestamp"] = f"{self._stamp}.{int(now % 1 * 1000):03d}Z"
+        event["level"] = "info"
+        if not self._lines:
+            asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
+        self._lines.append(msgspec.json.encode(event))
+
+    def flush(self) -> None:
+        lines, self._lines = self._lines, []
+        if lines:
+            lines.append(b"")
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.buffer.write(b"\n".join(lines))
+                sys.stderr.buffer.flush()
+
+
+_access = _Access()
+
+
+def access(event: dict[str, Any]) -> None:
+    """One line of the access log: at once on a terminal, a moment later where machines read it."""
+    if _shown == "json":
+        _access.add(event)
+    elif _shown == "text":
+        log.info(event.pop("event"), **event)
 
 
 def _to_json(event: structlog.typing.EventDict, **_: Any) -> bytes:

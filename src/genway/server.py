@@ -70,6 +70,7 @@ def prepare(config: Config) -> None:
     try:
         migrate(database.engine)
         database.write_now(lambda connection: _prepare(connection, config))
+        _recover(database, config, None)
     finally:
         database.close()
 
@@ -84,6 +85,12 @@ def _prepare(connection: Connection, config: Config) -> None:
     _sweep(connection, config.data_dir)
     if config.security.bootstrap_key:
         _bootstrap(connection, config, now)
+
+
+def _recover(database: Database, config: Config, owner: str | None) -> None:
+    from genway.relay.recovery import recover  # noqa: PLC0415
+
+    recover(database, config.data_dir, time.time(), owner=owner, alone=owner is None and not config.database.url)
 
 
 def _free(connection: Connection, config: Config, owner: str | None, now: float) -> None:
@@ -177,22 +184,11 @@ def _new_owner() -> str:
 
 
 async def _run(config: Config, port: int, started: Callable[[int], None], owner: str, **arguments: object) -> None:
-    from granian.constants import Interfaces  # noqa: PLC0415 - only a serving process needs these
-    from granian.http import HTTP1Settings  # noqa: PLC0415
-    from granian.server.embed import Server  # noqa: PLC0415
-
-    from genway.app import Application  # noqa: PLC0415
+    from genway.app import Application  # noqa: PLC0415 - only a serving process needs these
+    from genway.wire.server import Server  # noqa: PLC0415
 
     application = Application(config, owner=owner, **arguments)  # type: ignore[arg-type]
-    server = Server(
-        application,
-        address=config.server.host,
-        port=port,
-        interface=Interfaces.ASGINL,
-        backlog=2048,
-        log_enabled=False,
-        http1_settings=HTTP1Settings(header_read_timeout=int(config.server.body_seconds * 1000)),
-    )
+    server = Server(application.handle, head_seconds=config.server.body_seconds)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -201,36 +197,18 @@ async def _run(config: Config, port: int, started: Callable[[int], None], owner:
     gc.collect()
     gc.freeze()
     gc.enable()
-    serving = asyncio.ensure_future(server.serve())
-    await _listening(config.server.host, port, serving)
+    try:
+        await server.listen(config.server.host, port)
+    except OSError as error:
+        raise ConfigError(f"{config.server.host}:{port} cannot be listened on: {error.strerror}; use --port") from error
     log.info("server.started", address=f"http://{config.server.host}:{port}", data=str(config.data_dir), pid=os.getpid())
     started(port)
-    stop = asyncio.ensure_future(stopping.wait())
-    await asyncio.wait({stop, serving}, return_when=asyncio.FIRST_COMPLETED)
+    await stopping.wait()
     log.info("server.stopping")
-    server.interrupt_signal = True
-    server.main_loop_interrupt.set()
     until = time.monotonic() + config.server.drain_seconds
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(serving), config.server.drain_seconds)
+    await server.close(config.server.drain_seconds)
     await application.stop(max(until - time.monotonic(), 0))
     log.info("server.stopped")
-
-
-async def _listening(host: str, port: int, serving: asyncio.Future[None]) -> None:
-    """Wait until the port takes connections. Raises ConfigError when it never will."""
-    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    for _ in range(500):
-        if serving.done():
-            serving.result()
-        try:
-            _, writer = await asyncio.open_connection(address, port)
-        except OSError:
-            await asyncio.sleep(0.01)
-            continue
-        writer.close()
-        return
-    raise ConfigError(f"{host}:{port} cannot be listened on; is something else there? use --port")
 
 
 def _serve_many(config: Config) -> None:
@@ -284,6 +262,7 @@ def _release(config: Config, owner: str) -> None:
         database = Database(config.database_url, readers=1)
         try:
             database.write_now(write)
+            _recover(database, config, owner)
         finally:
             database.close()
     except Exception:

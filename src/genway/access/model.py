@@ -17,6 +17,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     admin: bool = False
     requests_per_minute: int | None = None
     concurrent_tasks: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_streams: int | None = None
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):

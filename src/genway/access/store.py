@@ -47,6 +47,8 @@ class Key(msgspec.Struct, frozen=True):
     active_tasks: int
     requests_per_minute: int | None
     concurrent_tasks: int | None
+    tokens_per_minute: int | None
+    concurrent_streams: int | None
     created_at: float
     expires_at: float | None
     revoked_at: float | None
@@ -105,6 +107,8 @@ def create_key(
     budget: int | None = None,
     requests_per_minute: int | None = None,
     concurrent_tasks: int | None = None,
+    tokens_per_minute: int | None = None,
+    concurrent_streams: int | None = None,
     expires_at: float | None = None,
     secret: str = "",
     now: float,
@@ -130,6 +134,8 @@ def create_key(
             "budget": budget,
             "requests_per_minute": requests_per_minute,
             "concurrent_tasks": concurrent_tasks,
+            "tokens_per_minute": tokens_per_minute,
+            "concurrent_streams": concurrent_streams,
             "created_at": now,
             "expires_at": expires_at,
         },
@@ -182,6 +188,8 @@ def authenticate(connection: Connection, hashed: str, now: float) -> Caller:
         admin=row.admin,
         requests_per_minute=row.requests_per_minute,
         concurrent_tasks=row.concurrent_tasks,
+        tokens_per_minute=row.tokens_per_minute,
+        concurrent_streams=row.concurrent_streams,
     )
 
 

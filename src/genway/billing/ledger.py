@@ -10,6 +10,9 @@ transaction. Amounts are whole millionths of the account's currency; live and te
 | hold | available | held |
 | settle | held | revenue, and what was not used back to available |
 | release | held | available |
+| charge | available | revenue |
+
+A hold may be a task's or a lease's. A charge is for what was used beyond any hold; it may take a balance below zero.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ from genway.billing import money
 from genway.db.tables import accounts, balances, entries, transfers
 from genway.errors import Conflict, InsufficientBalance, InvalidRequest
 
-Kind = Literal["topup", "hold", "settle", "release"]
-PHASE = {"topup": "topup", "hold": "open", "settle": "close", "release": "close"}
+Kind = Literal["topup", "hold", "settle", "release", "charge"]
+PHASE = {"topup": "topup", "hold": "open", "settle": "close", "release": "close", "charge": "charge"}
 
 
 class Transfer(msgspec.Struct, frozen=True):
@@ -151,6 +154,23 @@ def release(connection: Connection, task_id: str, now: float, memo: str = "") ->
         },
     )
     return int(held.amount)
+
+
+def charge(connection: Connection, account_id: str, mode: str, reference: str, amount: int, now: float, memo: str = "") -> None:
+    """Take `amount` > 0 for what was used already, whatever the balance; once for each reference."""
+    _transfer(
+        connection,
+        NewTransfer("charge", account_id, mode, reference, amount, memo, now),
+        {book(mode, account_id, "available"): -amount, f"{mode}:revenue": amount},
+    )
+
+
+def spendable(connection: Connection, account_id: str, mode: str) -> int | None:
+    """What could be held now, the credit limit included; None: without limit, as test money is."""
+    if mode == "test":
+        return None
+    limit = connection.execute(select(accounts.c.credit_limit).where(accounts.c.id == account_id)).scalar_one()
+    return None if limit is None else int(connection.execute(_balance, {"b": book(mode, account_id, "available")}).scalar_one()) + limit
 
 
 def balance(connection: Connection, account_id: str, mode: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import msgspec
 
-from genway.operations import AnyOperation, MediaRef, Operation, VideoRequest
+from genway.operations import AnyOperation, DirectCall, MediaRef, Operation, VideoRequest
 
 if TYPE_CHECKING:
     import aiohttp
@@ -22,7 +22,7 @@ Role = Literal["video", "image", "audio", "poster", "last_frame"]
 
 
 class ResultFile(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One file that came out: at `url`, to be fetched, or at `path` on this machine, to be moved."""
+    """One file that came out: at `url` to be fetched, or in it as a data URI, or at `path` on this machine to be moved."""
 
     role: Role
     url: str | None = None
@@ -150,11 +150,16 @@ class Submission(msgspec.Struct, frozen=True):
 
 
 class Poll(msgspec.Struct, frozen=True):
-    """How often `check` may be called for one task, in seconds: first wait, growth, longest wait."""
+    """How often `check` may be called for one task, in seconds: first wait, growth, longest wait.
+
+    per_second: how often for all tasks of a channel together; 0 is without limit. The vendor's stated limit, or, where it
+    states none, what no vendor minds. A channel's option `polls_per_second` goes before it.
+    """
 
     first: float = 3.0
     factor: float = 1.3
     longest: float = 10.0
+    per_second: float = 20.0
 
 
 class ChannelSettings(msgspec.Struct, frozen=True):
@@ -174,6 +179,8 @@ class Provider(ABC):
     operations: what it can do at all, whatever the model.
     models: our qualified model name → the vendor's own, `{"runway/gen4_turbo": "gen4_turbo"}`.
     repeatable: work may be submitted again after a crash because it costs nothing and gives the same result.
+    timeout: how many seconds one call may take, unless the channel says otherwise.
+    calls: the direct calls that it answers, `kling/voices`.
     """
 
     name: ClassVar[str]
@@ -181,7 +188,9 @@ class Provider(ABC):
     operations: ClassVar[tuple[type[Operation], ...]] = (VideoRequest,)
     models: Mapping[str, str] = {}
     repeatable: ClassVar[bool] = False
+    calls: ClassVar[tuple[str, ...]] = ()
     poll: ClassVar[Poll] = Poll()
+    timeout: ClassVar[float] = 60.0
 
     def __init__(self, channel: ChannelSettings, http: aiohttp.ClientSession) -> None:
         self.channel = channel
@@ -205,6 +214,10 @@ class Provider(ABC):
 
     async def cancel(self, vendor_id: str) -> None:
         """Stop the work if the vendor can. Raises ProviderError."""
+
+    async def answer(self, asked: DirectCall) -> dict[str, Any]:
+        """Do one of `calls`, at once. Raises ProviderError."""
+        raise VendorRefused(f"{self.name} does not answer {asked.call}")
 
     async def find(self, reference: str) -> Submitted | None:
         """Look up an attempt whose outcome is unknown. None where the vendor cannot say."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -14,14 +15,16 @@ from genway.providers import discover
 from genway.vault import Vault
 
 LOCAL = "local"
+POLLS_PER_SECOND = "polls_per_second"
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """A configured provider.
 
-    models: our qualified name → the vendor's own, on top of what the provider knows by itself. priority: higher goes
+    models: our qualified name → the vendor's own, on top of what the provider knows by itself. options: the provider's
+    own, and `polls_per_second`, how often its vendor is asked how its work goes, all tasks together. priority: higher goes
     first; among equals work is shared by weight. concurrency: tasks at once, 0 without limit. version grows with
-    every change.
+    every change. timeout: seconds one call may take; 0 for what is usual for the provider.
     """
 
     id: str
@@ -50,11 +53,15 @@ def add_channel(connection: Connection, vault: Vault, channel: Channel, secret: 
         raise Conflict(f"there is a channel named {channel.name} already")
     if not (channel.base_url or providers[channel.provider].base_url):
         raise InvalidRequest(f"{channel.provider} has no address of its own: say where it is", field="base_url")
+    pace = channel.options.get(POLLS_PER_SECOND, "0")
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", pace):
+        raise InvalidRequest(f"a number of polls a second, or 0 for no limit, got {pace}", field=POLLS_PER_SECOND)
     values = msgspec.structs.asdict(channel) | {
         "id": f"chn_{uuid7().hex}",
         "secret": vault.encrypt(secret),
         "models": msgspec.json.encode(channel.models).decode(),
         "options": msgspec.json.encode(channel.options).decode(),
+        "timeout": channel.timeout or providers[channel.provider].timeout,
         "created_at": now,
     }
     connection.execute(insert(channels), values)

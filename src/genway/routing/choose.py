@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -14,7 +15,7 @@ from genway import providers
 from genway.config import ConfigError
 from genway.db import Database
 from genway.errors import NoChannel
-from genway.operations import AnyOperation
+from genway.operations import AnyOperation, DirectCall
 from genway.providers.base import (
     ChannelSettings,
     Provider,
@@ -24,7 +25,7 @@ from genway.providers.base import (
     VendorKeyRefused,
     VendorOutOfCredit,
 )
-from genway.routing.channels import LOCAL, Channel, list_channels
+from genway.routing.channels import LOCAL, POLLS_PER_SECOND, Channel, list_channels
 from genway.routing.lenient import lighten
 from genway.vault import Vault
 
@@ -49,6 +50,12 @@ class Seat(msgspec.Struct, frozen=True):
     def vendor_model(self, model: str) -> str:
         """The vendor's own name of a model."""
         return self.provider.models.get(model, model.partition("/")[2] or model)
+
+    @property
+    def polls_per_second(self) -> float:
+        """How often the vendor may be asked how its work goes, all tasks together; 0 is without limit."""
+        own = self.channel.options.get(POLLS_PER_SECOND)
+        return self.provider.poll.per_second if own is None else float(own)
 
 
 class Admission(msgspec.Struct, frozen=True):
@@ -117,15 +124,16 @@ class Router:
         """Who would do this work, before anything is charged. Raises NoChannel saying why nobody can.
 
         A test key's work is done by the local provider. So is a live key's as long as no channel of the operator
-        does that kind of operation at all; from then on never silently. Work on an earlier task goes to the channel
-        that holds it. lenient: what nobody can do is left out where that helps.
+        does that kind of operation at all; from then on never silently. Work on an earlier task, or with what one made,
+        goes to the channel that holds it. lenient: what nobody can do is left out where that helps; what the format
+        assumed without the client's word is left out in any case.
         """
-        parent = operation.continues
-        if test or operation.model.startswith(f"{LOCAL}/") or (parent and parent.channel_id == LOCAL):
+        holder = operation.holder
+        if test or operation.model.startswith(f"{LOCAL}/") or holder == LOCAL:
             return self._local_or_refuse(operation, lenient)
         able = [seat for seat in await self.seats() if isinstance(operation, seat.provider.operations)]
-        if parent and parent.channel_id:
-            able = [seat for seat in able if seat.channel.id == parent.channel_id]
+        if holder:
+            able = [seat for seat in able if seat.channel.id == holder]
             if not able:
                 raise NoChannel("no channel can do this: the one that holds the earlier task cannot, or is gone")
         if not able:
@@ -134,8 +142,8 @@ class Router:
         fit = [seat for seat in able if reasons[seat.channel.name] is None]
         if fit:
             return Admission(max(fit, key=lambda seat: (self._well(seat), seat.channel.priority)), operation)
-        for seat in able if lenient else ():
-            if seat.channel.disabled_at is None and (light := lighten(seat.provider, operation)):
+        for seat in able:
+            if seat.channel.disabled_at is None and (light := lighten(seat.provider, operation, lenient=lenient)):
                 return Admission(seat, *light)
         told = "; ".join(f"{name}: {why}" for name, why in reasons.items())
         raise NoChannel(f"no channel can do this: {told}", field="model")
@@ -145,8 +153,8 @@ class Router:
         if local:
             return [self._local] if self._local else []
         fit = [seat for seat in await self.seats() if self._refusal(seat, operation) is None and self._well(seat)]
-        if operation.continues and operation.continues.channel_id:
-            fit = [seat for seat in fit if seat.channel.id == operation.continues.channel_id]
+        if operation.holder:
+            fit = [seat for seat in fit if seat.channel.id == operation.holder]
         chance = random.Random(seed)  # noqa: S311
         order = {seat.channel.id: chance.random() ** (1 / max(seat.channel.weight, 1)) for seat in fit}
         return sorted(
@@ -154,13 +162,35 @@ class Router:
             key=lambda seat: (seat.channel.id in tried, -seat.channel.priority, -order[seat.channel.id]),
         )
 
+    async def ask(self, asked: DirectCall, *, test: bool) -> tuple[Seat, dict[str, Any]]:
+        """Have a direct call answered: by the channel that holds what it names, else by the best one that is well.
+
+        The built-in provider answers test keys, and live ones while no channel can. Raises NoChannel, ProviderError.
+        """
+        seats = [] if test or asked.holder == LOCAL else await self.seats()
+        able = [seat for seat in seats if asked.call in seat.provider.calls and seat.channel.disabled_at is None]
+        if asked.holder not in {"", LOCAL}:
+            able = [seat for seat in able if seat.channel.id == asked.holder]
+        elif not able and self._local is not None and asked.call in self._local.provider.calls:
+            able = [self._local]
+        if not able:
+            raise NoChannel(f"no channel can do this: none answers {asked.call}")
+        seat = max(able, key=lambda seat: (self._well(seat), seat.channel.priority))
+        try:
+            answer = await seat.provider.answer(asked)
+        except ProviderError as error:
+            self.trouble(seat, error)
+            raise
+        return seat, answer
+
     def trouble(self, seat: Seat, error: ProviderError) -> None:
         """A channel answered an error that says something of the channel: leave it alone for a while."""
         base = next((seconds for kind, seconds in SET_ASIDE_SECONDS.items() if isinstance(error, kind)), None)
         if base is None:
             return
         before = self._aside.get(seat.channel.id)
-        times = before.times + 1 if before else 1
+        # Refusals of what was under way already when the channel was set aside say nothing new of it.
+        times = before.times + (before.until <= self._clock()) if before else 1
         wait = error.retry_after if error.retry_after is not None else min(base * 2 ** (times - 1), LONGEST_SET_ASIDE)
         self._aside[seat.channel.id] = SetAside(self._clock() + wait, times, f"{error.code}: {error.message}")
         log.warning("channel.set_aside", channel=seat.channel.name, seconds=wait, why=error.code)
@@ -189,7 +219,7 @@ class Router:
         reason = self._local.provider.refusal(operation)
         if reason is None:
             return Admission(self._local, operation)
-        if lenient and (light := lighten(self._local.provider, operation)):
+        if light := lighten(self._local.provider, operation, lenient=lenient):
             return Admission(self._local, *light)
         raise NoChannel(f"no channel can do this: {reason}")
 

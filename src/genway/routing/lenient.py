@@ -22,14 +22,22 @@ DROPPABLE = (
 )
 
 
-def lighten(provider: Provider, operation: AnyOperation) -> tuple[AnyOperation, tuple[str, ...]] | None:
+def lighten(
+    provider: Provider, operation: AnyOperation, *, lenient: bool = True
+) -> tuple[AnyOperation, tuple[str, ...]] | None:
     """The operation without what this provider cannot do, and a warning for each thing left out; None if that is not enough.
 
-    As little as possible is left out: what turns out not to have been in the way comes back.
+    What the format assumed goes first, without a warning. The rest goes for lenient clients alone, and as little of it as
+    possible: what turns out not to have been in the way comes back.
     """
     defaults = {field.name: field.default for field in msgspec.structs.fields(operation)}
+    light = msgspec.structs.replace(operation, **{name: defaults[name] for name in operation.assumed})
+    if provider.refusal(light) is None:
+        return light, ()
+    if not lenient:
+        return None
+    wished = light
     dropped: list[str] = []
-    light = operation
     for name in DROPPABLE:
         if provider.refusal(light) is None:
             break
@@ -39,7 +47,7 @@ def lighten(provider: Provider, operation: AnyOperation) -> tuple[AnyOperation, 
     if provider.refusal(light) is not None:
         return None
     for name in list(dropped):
-        fuller = msgspec.structs.replace(light, **{name: getattr(operation, name)})
+        fuller = msgspec.structs.replace(light, **{name: getattr(wished, name)})
         if provider.refusal(fuller) is None:
             light = fuller
             dropped.remove(name)

@@ -1,0 +1,148 @@
+"""What calls there are: their routes, what of a body the relay needs to know, and which may be translated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from genway.errors import InvalidRequest
+from genway.providers.relaying import Wire
+
+Body = Literal["json", "form"]
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """One sort of call.
+
+    wire: the format clients speak for it. streams: an answer may come as events. ends_with: what the last event of a
+    stream has in its data. translated: the kind that does the same work in another format.
+    """
+
+    name: str
+    wire: Wire = "openai"
+    body: Body = "json"
+    streams: bool = True
+    ends_with: tuple[bytes, ...] = ()
+    translated: str = ""
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("chat", ends_with=(b"[DONE]",), translated="messages"),
+        Kind("completions", ends_with=(b"[DONE]",)),
+        Kind("responses", ends_with=(b'"response.completed"', b'"response.incomplete"', b'"response.failed"')),
+        Kind("embeddings", streams=False),
+        Kind("moderations", streams=False),
+        Kind("rerank", streams=False),
+        Kind("image_generations", ends_with=(b'"image_generation.completed"',)),
+        Kind("image_edits", body="form", ends_with=(b'"image_edit.completed"',)),
+        Kind("image_variations", body="form", streams=False),
+        Kind("speech", ends_with=(b'"speech.audio.done"',)),
+        Kind("transcriptions", body="form", ends_with=(b'"transcript.text.done"',)),
+        Kind("translations", body="form", streams=False),
+        Kind("messages", wire="anthropic", ends_with=(b'"message_stop"',), translated="chat"),
+        Kind("count_tokens", wire="anthropic", streams=False),
+    )
+}
+
+PATHS: Mapping[str, str] = {
+    "/chat/completions": "chat",
+    "/completions": "completions",
+    "/responses": "responses",
+    "/embeddings": "embeddings",
+    "/moderations": "moderations",
+    "/rerank": "rerank",
+    "/images/generations": "image_generations",
+    "/images/edits": "image_edits",
+    "/images/variations": "image_variations",
+    "/audio/speech": "speech",
+    "/audio/transcriptions": "transcriptions",
+    "/audio/translations": "translations",
+    "/messages": "messages",
+    "/messages/count_tokens": "count_tokens",
+}
+# A base address with or without `/v1`, and the double `/v1` of those who gave one with it to a client that adds it.
+PREFIXES = ("/v1", "", "/v1/v1", "/openai/v1", "/openai", "/anthropic/v1", "/anthropic")
+ROUTES = {f"{prefix}{path}{slash}": KINDS[name] for path, name in PATHS.items() for prefix in PREFIXES for slash in ("", "/")}
+
+
+def under_v1(path: str) -> str:
+    """The path after `/v1` or its other spellings: `/openai/v1/models` → `/models`."""
+    for prefix in ("/v1/v1", "/openai/v1", "/anthropic/v1", "/v1", "/openai", "/anthropic"):
+        if path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/"):
+            path = path[len(prefix) :]
+            break
+    return path.rstrip("/") or "/"
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class Call(msgspec.Struct):
+    """What the relay reads of a body; all else travels on as it is."""
+
+    model: str = ""
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    stream_format: str | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
+    n: int | None = None
+    user: str | None = None
+    prompt_cache_key: str | None = None
+    previous_response_id: str | None = None
+
+    @property
+    def streamed(self) -> bool:
+        return self.stream is True or self.stream_format == "sse"
+
+    @property
+    def most_output(self) -> int | None:
+        """The most tokens the client wants produced, where it says."""
+        return self.max_completion_tokens or self.max_output_tokens or self.max_tokens
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a chat client asked for the usage of its stream."""
+        return self.stream_options is not None and self.stream_options.include_usage is True
+
+
+_decoder = msgspec.json.Decoder(Call)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def read(body: bytes) -> Call:
+    """Raises InvalidRequest."""
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        where, what = _place(error, body)
+        raise InvalidRequest(what, field=where) from None
+
+
+def _place(error: Exception, body: bytes) -> tuple[str | None, str]:
+    if not body.strip():
+        return None, "the body is empty; send a JSON object"
+    text = str(error)
+    what, _, where = text.partition(" - at `$")
+    if isinstance(error, msgspec.ValidationError) and where:
+        return where.strip("`.").removeprefix(".") or None, what[:1].lower() + what[1:]
+    if isinstance(error, msgspec.ValidationError):
+        return None, f"a JSON object: {text}"
+    return None, f"the body is not valid JSON: {text}"
+
+
+def rewrite(body: bytes, changes: Mapping[str, object]) -> bytes:
+    """A JSON object with some members set, or removed for None; the bytes of all others stay as they are."""
+    members: dict[str, object] = dict(_members.decode(body))
+    for name, value in changes.items():
+        if value is None:
+            members.pop(name, None)
+        else:
+            members[name] = value
+    return msgspec.json.encode(members)

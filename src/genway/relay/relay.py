@@ -1,0 +1,525 @@
+"""Leads a call through: who asks, what it may cost, where it goes, what it used."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from uuid_utils import uuid7
+
+from genway import logs
+from genway.billing import money, prices
+from genway.billing.leases import CallRow
+from genway.billing.prices import Price
+from genway.billing.tokens import Card, Used
+from genway.config import Config
+from genway.db import Database
+from genway.errors import BodyTooLarge, GenwayError, InvalidRequest, NoChannel, Unavailable
+from genway.providers.local import echo
+from genway.relay import errors, estimate, kinds, metrics, usage
+from genway.relay.builtin import BuiltinReply
+from genway.relay.callers import Callers, limit_headers
+from genway.relay.flow import Flow
+from genway.relay.kinds import Kind
+from genway.relay.meter import Meter
+from genway.relay.ongoing import Ongoing
+from genway.relay.seats import KNOWN, Board, Choice, Seat
+from genway.relay.sending import Answered, Sender, translation
+from genway.relay.sse import data_of, events
+from genway.routing.channels import LOCAL
+from genway.wire.exchange import ClientGone, Exchange
+
+log = structlog.get_logger(__name__)
+
+REFRESH_SECONDS = 1.0
+CLIENT_GONE = 499
+WATCH_SECONDS = 1.0
+NO_MODEL_NEEDED = {
+    "moderations": "omni-moderation-latest",
+    "image_generations": "gpt-image-1.5",
+    "image_edits": "gpt-image-1.5",
+}
+CORS = b"access-control-allow-origin: *\r\naccess-control-expose-headers: *\r\n"
+EVENT_STREAM = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+SIGNS = {"messages": b'event: ping\ndata: {"type": "ping"}\n\n'}
+SIGN = b": keep-alive\n\n"
+PASSED_ON = frozenset({b"openai-processing-ms", b"openai-version", b"openai-model", b"content-disposition"})
+
+
+class Relay:
+    """One a process. `start` before the first call, `stop` after the last."""
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        callers: Callers,
+        board: Board,
+        sender: Sender,
+        meter: Meter,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = config.relay
+        self.callers = callers
+        self.board = board
+        self.meter = meter
+        self._database = database
+        self._sender = sender
+        self._clock = clock
+        self._most_body = config.server.max_body_bytes
+        self._local = config.local.enabled
+        self._book: tuple[Price, ...] = ()
+        self._cards: dict[tuple[str, ...], Card] = {}
+        self._flows: set[Flow] = set()
+        self._jobs: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        await self._refresh()
+        self.meter.start()
+        self._jobs = [
+            asyncio.create_task(self._keep_fresh(), name="relay channels"),
+            asyncio.create_task(self._watch(), name="relay streams"),
+        ]
+
+    async def stop(self) -> None:
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        await self.meter.stop()
+
+    # --- a call
+
+    async def handle(self, exchange: Exchange, kind: Kind) -> None:
+        """Answer one call, whatever happens."""
+        ongoing = Ongoing(exchange, kind, request_id(exchange))
+        try:
+            await self._lead(ongoing)
+        except GenwayError as error:
+            self.refuse(ongoing, error)
+        except ClientGone:
+            pass
+        except asyncio.CancelledError:
+            if not exchange.gone:
+                raise
+            await self._charge_for_nothing(ongoing)
+        except Exception:
+            log.exception("relay.failed", path=exchange.path, request_id=ongoing.request_id)
+            self.refuse(ongoing, GenwayError("something went wrong here; it is recorded under the request id"))
+        finally:
+            self.conclude(ongoing)
+
+    async def _charge_for_nothing(self, ongoing: Ongoing) -> None:
+        """The client went away while a whole answer was awaited: the upstream has read the request at least."""
+        if ongoing.reservation is None or ongoing.choice is None:
+            return
+        with contextlib.suppress(Unavailable):
+            used = estimate.whole(ongoing.choice.kind, ongoing.body, b"", ongoing.vendor_model)
+            await self.settle(ongoing, used, "client_gone")
+
+    async def _lead(self, ongoing: Ongoing) -> None:
+        exchange, kind = ongoing.exchange, ongoing.kind
+        if exchange.method != "POST":
+            problem: GenwayError = InvalidRequest(f"{exchange.path} is for POST")
+            problem.status = 405  # type: ignore[misc]
+            raise problem
+        ongoing.holder = await self.callers.holder(exchange)
+        body = ongoing.body = exchange.take() if exchange.complete else await self.read(exchange)
+        asked = ongoing.asked = kinds.read(body)
+        if not asked.model:
+            asked.model = NO_MODEL_NEEDED.get(kind.name, "")
+            if not asked.model:
+                raise InvalidRequest("required: the name of a model; GET /v1/models lists them", field="model")
+        ongoing.streamed = kind.streams and asked.streamed
+        await self.admit(ongoing)
+        if self.is_local(ongoing):
+            await self._answer_locally(ongoing)
+            return
+        if kind.name == "count_tokens" and not self._counts(asked.model):
+            ongoing.exchange.whole(200, errors.JSON + self.common(ongoing), self._count(ongoing))
+            return
+        choices = self.board.choices(kind.name, asked.model)
+        await self.reserve(ongoing, self.card(kind.name, choices[0], asked.model))
+        sticky = asked.prompt_cache_key or asked.user or ""
+        answered = await self._sender.send(ongoing, self.board.order(choices, sticky))
+        if answered.refusal is not None:
+            self._pass_on(ongoing, answered)
+        elif answered.flow is not None:
+            await self._stream(ongoing, answered.flow)
+        else:
+            await self._whole(ongoing, answered)
+
+    def _counts(self, model: str) -> bool:
+        """Whether a channel counts a model's tokens itself. Raises NoChannel where none has the model."""
+        try:
+            self.board.choices("count_tokens", model)
+        except NoChannel:
+            self.board.choices("messages", model)
+            return False
+        return True
+
+    @staticmethod
+    def _count(ongoing: Ongoing) -> bytes:
+        return msgspec.json.encode({"input_tokens": estimate.count_tokens(ongoing.body)})
+
+    async def admit(self, ongoing: Ongoing) -> None:
+        """Count the call against the key's limits. Raises RateLimited."""
+        assert ongoing.holder is not None
+        guess = ongoing.asked.most_output or self.settings.reserve_tokens
+        ongoing.tokens = estimate.quick_input(ongoing.body) + min(guess, self.settings.reserve_tokens)
+        await self.callers.count(ongoing.holder, ongoing.tokens, ongoing.streamed)
+        if ongoing.streamed:
+            ongoing.holder.streams += 1
+            metrics.STREAMS.inc()
+
+    def is_local(self, ongoing: Ongoing) -> bool:
+        """A test key's work is done here, and a live key's as long as no channel relays anything at all."""
+        assert ongoing.holder is not None
+        if ongoing.holder.caller.mode == "test" or ongoing.model.startswith((f"{LOCAL}/", f"{LOCAL}-")):
+            if not self._local:
+                raise NoChannel("the built-in provider is switched off", field="model")
+            return True
+        return self._local and not self.board.seats
+
+    def card(self, kind: str, choice: Choice | None, model: str) -> Card:
+        """What a model costs. Raises NoChannel where nobody said."""
+        provider = choice.seat.provider.name if choice is not None else LOCAL
+        vendor_model = choice.vendor_model if choice is not None else f"local-{kind}"
+        key = (kind, model, provider, vendor_model)
+        known = self._cards.get(key)
+        if known is None:
+            known = prices.card(self._book, price_names(provider, model, vendor_model), kind)
+            if known is None and choice is not None and choice.seat.channel.options.get("unpriced") == "free":
+                known = Card()
+            if known is None:
+                raise NoChannel(
+                    f"{model} has no price for {kind}; set one with `genway price set`, or let what has none be free with the "
+                    "channel's option unpriced=free",
+                    field="model",
+                )
+            if len(self._cards) > 10_000:
+                self._cards.clear()
+            self._cards[key] = known
+        return known
+
+    def known_card(self, kind: str, seat: Seat, model: str) -> Card | None:
+        """What a model of a seat costs for a kind of call; None where nobody said."""
+        vendor_model = seat.vendor_model(model)
+        return prices.card(self._book, price_names(seat.provider.name, model, vendor_model), kind)
+
+    def priced_names(self, seat: Seat) -> list[str]:
+        """The names of models that have a price and that a seat is known for."""
+        prefix = f"{seat.provider.name}/"
+        named = (price.model.removeprefix(prefix) for price in self._book if price.unit in prices.BY_TOKENS)
+        return sorted({name for name in named if "*" not in name and "@" not in name and seat.rank(name) == KNOWN})
+
+    async def reserve(self, ongoing: Ongoing, card: Card) -> None:
+        """Set the call's likely cost aside. Raises InsufficientBalance, BudgetExceeded or Unavailable."""
+        assert ongoing.holder is not None
+        ongoing.card = card
+        output = min(ongoing.asked.most_output or self.settings.reserve_tokens, self.settings.reserve_tokens)
+        likely = card.cost(Used(input=max(ongoing.tokens - output, 0), output=output, images=ongoing.asked.n or 1, calls=1))
+        ongoing.reservation = self.meter.reserve(ongoing.holder.caller, likely) or await self.meter.fetch(
+            ongoing.holder.caller, likely
+        )
+
+    async def read(self, exchange: Exchange) -> bytes:
+        """The whole body. Raises BodyTooLarge or ClientGone."""
+        announced = exchange.header(b"content-length")
+        if announced.isdigit() and int(announced) > self._most_body:
+            raise BodyTooLarge(f"the body may have at most {self._most_body} bytes and has {int(announced)}")
+        parts = []
+        size = 0
+        while part := await exchange.read():
+            size += len(part)
+            if size > self._most_body:
+                raise BodyTooLarge(f"the body may have at most {self._most_body} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+    # --- answers
+
+    async def _whole(self, ongoing: Ongoing, answered: Answered) -> None:
+        choice = answered.choice
+        used = usage.from_answer(choice.kind, answered.body)
+        if used is None:
+            used = estimate.whole(choice.kind, answered.request, answered.body, choice.vendor_model)
+        body = answered.body
+        if choice.kind != ongoing.kind.name:
+            try:
+                body = translation(choice.kind, ongoing.kind.name).answer(body, model=ongoing.model)
+            except msgspec.DecodeError as error:
+                raise errors.UpstreamFailed(f"the upstream's answer is not what its format says: {error}") from None
+        await self.settle(ongoing, used, "done")
+        if ongoing.exchange.gone:
+            return
+        ongoing.exchange.whole(answered.status, self.head(ongoing, answered.headers), body)
+
+    async def _stream(self, ongoing: Ongoing, flow: Flow) -> None:
+        """See a stream to its end, which the client sees once it is accounted for."""
+        ongoing.flow = flow
+        self._flows.add(flow)
+        try:
+            await flow.done
+        finally:
+            self._flows.discard(flow)
+        kind = ongoing.choice.kind if ongoing.choice is not None else ongoing.kind.name
+        used = flow.used
+        if used is None or flow.gone or flow.problem is not None:
+            used = self._estimate(ongoing, flow, kind)
+        outcome = "client_gone" if flow.gone else "broken_off" if flow.problem is not None else "done"
+        try:
+            await self.settle(ongoing, used, outcome)
+        except Unavailable as error:
+            flow.finish(errors.in_stream(error.message, ongoing.kind.name, ongoing.request_id))
+            return
+        if flow.gone:
+            return
+        last = b""
+        if flow.problem is not None:
+            if ongoing.choice is not None and ongoing.choice.kind == ongoing.kind.name:
+                last = errors.in_stream(f"the upstream's answer broke off: {flow.problem}", kind, ongoing.request_id)
+            if not flow.has_events:
+                ongoing.exchange.abort()
+                return
+        flow.finish(last)
+
+    @staticmethod
+    def _estimate(ongoing: Ongoing, flow: Flow, kind: str) -> Used:
+        """Where the vendor told no usage, or not all of it: what is known of the stream, counted here and marked so."""
+        if not flow.has_events:
+            return flow.used or estimate.whole(kind, ongoing.body, b"", ongoing.vendor_model)
+        seen = [data_of(event) for piece in flow.kept for event in events(piece)]
+        used = estimate.streamed(kind, ongoing.body, [data for data in seen if data], flow.used, ongoing.vendor_model)
+        if flow.total_bytes > flow.kept_bytes and flow.used is None:
+            used = msgspec.structs.replace(used, output=used.output * flow.total_bytes // max(flow.kept_bytes, 1))
+        return used
+
+    def _pass_on(self, ongoing: Ongoing, answered: Answered) -> None:
+        """An upstream's refusal, in the client's format, in its own words."""
+        refusal = answered.refusal
+        assert refusal is not None
+        status, body = refusal.status, refusal.body
+        if answered.choice.kind != ongoing.kind.name:
+            status, body = translation(answered.choice.kind, ongoing.kind.name).error(
+                status, body, request_id=ongoing.request_id
+            )
+        elif not body.lstrip().startswith(b"{"):
+            said = errors.UpstreamFailed(f"the upstream answered {status}: {body[:300].decode('utf-8', 'replace').strip()}")
+            body = errors.body(said, ongoing.kind.wire, ongoing.request_id)
+        lines = errors.JSON
+        if refusal.retry_after is not None:
+            lines += b"retry-after: %d\r\n" % max(1, -(-refusal.retry_after // 1))
+        ongoing.exchange.whole(status, lines + self.common(ongoing), body)
+
+    async def _answer_locally(self, ongoing: Ongoing) -> None:
+        ongoing.channel = LOCAL
+        ongoing.attempts.append(LOCAL)
+        kind, created = ongoing.kind.name, int(self._clock())
+        if kind in echo.SLOW:
+            made = await asyncio.to_thread(echo.answer, kind, ongoing.body, request_id=ongoing.request_id, created=created)
+        else:
+            made = echo.answer(kind, ongoing.body, request_id=ongoing.request_id, created=created)
+        await self.answer_made(ongoing, made)
+
+    async def answer_made(self, ongoing: Ongoing, made: echo.Whole | echo.Streamed) -> None:
+        """Send a built-in answer, metered like any other."""
+        ongoing.vendor_model = f"local-{ongoing.kind.name}"
+        await self.reserve(ongoing, self._local_card(ongoing))
+        if made.delay:
+            await asyncio.sleep(made.delay)
+        reply = BuiltinReply(made)
+        if isinstance(made, echo.Whole):
+            if made.status < 400:
+                used = usage.from_answer(ongoing.kind.name, made.body)
+                await self.settle(ongoing, used or estimate.whole(ongoing.kind.name, ongoing.body, made.body), "done")
+            ongoing.exchange.whole(made.status, self.head(ongoing, reply.headers), made.body)
+            return
+        flow = Flow(
+            ongoing.exchange,
+            reply,
+            ongoing.kind,
+            lambda: ongoing.exchange.start(200, self.head(ongoing, reply.headers)),
+            has_events=True,
+            hides_usage=ongoing.kind.name in usage.TELLS_WHEN_ASKED and not ongoing.asked.wants_usage,
+        )
+        await self._stream(ongoing, flow)
+
+    def _local_card(self, ongoing: Ongoing) -> Card:
+        """A test key is shown what the model it names costs, in simulated money; where nobody knows, what is local costs."""
+        assert ongoing.holder is not None
+        if ongoing.holder.caller.mode == "test" and not ongoing.model.startswith(LOCAL):
+            with contextlib.suppress(NoChannel):
+                return self.card(ongoing.kind.name, None, ongoing.model)
+        return self.card(ongoing.kind.name, None, f"{LOCAL}/{ongoing.kind.name}")
+
+    # --- accounting
+
+    async def settle(self, ongoing: Ongoing, used: Used, outcome: str) -> None:
+        """Charge what was used; returns once that is on record. Raises Unavailable."""
+        holder, reservation, card = ongoing.holder, ongoing.reservation, ongoing.card
+        assert holder is not None
+        assert reservation is not None
+        assert card is not None
+        cost = card.cost(used)
+        lease = self.meter.spend(reservation, cost)
+        ongoing.reservation = None
+        ongoing.used, ongoing.cost = used, cost
+        if holder.tokens is not None:
+            holder.tokens.correct(ongoing.tokens - used.read - used.produced)
+        caller = holder.caller
+        choice = ongoing.choice
+        committed = self.meter.record(
+            CallRow(
+                f"cll_{uuid7().hex}",
+                self._clock(),
+                caller.account_id,
+                caller.key_id,
+                caller.mode,
+                ongoing.kind.name,
+                ongoing.model,
+                ongoing.vendor_model,
+                choice.seat.channel.id if choice is not None else LOCAL,
+                lease,
+                200,
+                outcome,  # type: ignore[arg-type]
+                len(ongoing.attempts),
+                int(ongoing.milliseconds),
+                used.read,
+                used.produced,
+                msgspec.json.encode(used).decode(),
+                used.estimated,
+                cost,
+                ongoing.request_id,
+            )
+        )
+        if choice is not None and choice.seat.tokens is not None:
+            choice.seat.tokens.correct(-(used.read + used.produced))
+        if committed is not None:
+            await committed
+
+    def conclude(self, ongoing: Ongoing) -> None:
+        """Let go of what the call held, count it and log it."""
+        if ongoing.reservation is not None:
+            self.meter.release(ongoing.reservation)
+            ongoing.reservation = None
+            if ongoing.holder is not None and ongoing.holder.tokens is not None:
+                ongoing.holder.tokens.correct(ongoing.tokens)
+        if ongoing.choice is not None:
+            ongoing.choice.seat.busy -= 1
+        if ongoing.streamed and ongoing.holder is not None and ongoing.tokens:
+            ongoing.holder.streams -= 1
+            metrics.STREAMS.dec()
+        milliseconds = ongoing.milliseconds
+        kind, status = ongoing.kind.name, ongoing.exchange.status or CLIENT_GONE
+        channel = ongoing.channel
+        metrics.call(kind, channel, status).inc()
+        metrics.seconds(kind).observe(milliseconds / 1000)
+        used = ongoing.used
+        if used is not None:
+            read, produced, cost = metrics.channel(channel)
+            read.inc(used.read)
+            produced.inc(used.produced)
+            cost.inc(ongoing.cost)
+        logs.access(
+            {
+                "event": "call",
+                "request_id": ongoing.request_id,
+                "path": ongoing.exchange.path,
+                "status": status,
+                "ms": round(milliseconds, 2),
+                "model": ongoing.model,
+                "channel": channel,
+                "attempts": len(ongoing.attempts),
+                "input": used.read if used is not None else 0,
+                "output": used.produced if used is not None else 0,
+                "cost": ongoing.cost,
+                "key_id": ongoing.holder.caller.key_id if ongoing.holder is not None else "",
+                "client_gone": ongoing.exchange.gone,
+            }
+        )
+
+    # --- heads
+
+    def head(self, ongoing: Ongoing, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The lines of an answer that goes well: the upstream's type and a few words of its own, and ours."""
+        passed = b"".join(
+            [b"%b: %b\r\n" % (name, value) for name, value in headers if name == b"content-type" or name in PASSED_ON]
+        )
+        if ongoing.flow is None and ongoing.used is not None:
+            cost = money.show(ongoing.cost).encode()
+            return b"%b%bx-genway-cost: %b\r\n" % (passed, self.common(ongoing), cost)
+        return passed + self.common(ongoing) + (EVENT_STREAM if ongoing.streamed else b"")
+
+    def common(self, ongoing: Ongoing) -> bytes:
+        """The lines of every answer."""
+        number = ongoing.request_id.encode()
+        lines = b"x-request-id: %b\r\nx-genway-channel: %b\r\nx-genway-attempts: %d\r\n%b" % (
+            number,
+            ongoing.channel.encode("ascii", "replace"),
+            len(ongoing.attempts),
+            CORS,
+        )
+        wire = ongoing.kind.wire
+        if wire == "anthropic":
+            lines += b"request-id: %b\r\n" % number
+        if ongoing.holder is not None:
+            lines += limit_headers(ongoing.holder, wire)
+        return lines
+
+    def refuse(self, ongoing: Ongoing, error: GenwayError) -> None:
+        """Answer with an error, in the format of the route, or inside the stream that has begun."""
+        exchange, wire = ongoing.exchange, ongoing.kind.wire
+        if exchange.started:
+            if not exchange.finished:
+                exchange.finish(errors.in_stream(error.message, ongoing.kind.name, ongoing.request_id))
+            return
+        body = errors.body(error, wire, ongoing.request_id)
+        exchange.whole(errors.status_of(error, wire), errors.headers(error, wire) + self.common(ongoing), body)
+
+    # --- in the background
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self._refresh()
+            except Exception as error:
+                log.error("relay.not_refreshed", why=str(error))
+
+    async def _refresh(self) -> None:
+        await self.board.refresh()
+        book = await self._database.read(prices.current)
+        if book != self._book:
+            self._book, self._cards = book, {}
+
+    async def _watch(self) -> None:
+        """Give up streams that are silent for too long, and give others a sign of life."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            now = loop.time()
+            for flow in list(self._flows):
+                if now - flow.last_at > self.settings.idle_seconds:
+                    flow.give_up(f"nothing came for {self.settings.idle_seconds:g} seconds")
+                elif (
+                    self.settings.keep_alive_seconds
+                    and now - max(flow.sent_at, flow.last_at) > self.settings.keep_alive_seconds
+                ):
+                    flow.keep_alive(SIGNS.get(flow.client_kind, SIGN))
+
+
+def price_names(provider: str, model: str, vendor_model: str) -> tuple[str, ...]:
+    """What a model may be called where prices are, the name that says most first."""
+    return (model, f"{provider}/{model}", f"{provider}/{vendor_model}", vendor_model)
+
+
+def request_id(exchange: Exchange) -> str:
+    """The client's own id of its request where it is fit, else a new one."""
+    given = exchange.header(b"x-request-id")
+    if 0 < len(given) <= 128 and given.isascii() and (text := given.decode()).isprintable():
+        return text
+    return f"req_{uuid7().hex}"

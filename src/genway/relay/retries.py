@@ -1,0 +1,48 @@
+"""What an upstream's refusal means: try elsewhere, leave a key alone, or tell the client."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from genway.providers.base import VendorBusy, VendorDown, VendorKeyRefused, VendorOutOfCredit
+from genway.providers.http import Answer, error_words, retry_after_seconds
+from genway.providers.relaying import RelayProvider
+from genway.wire.pool import Reply
+
+Verdict = Literal["client", "busy", "fault", "refused", "out of credit"]
+LONGEST_ERROR = 1024 * 1024
+
+
+class Refusal(msgspec.Struct):
+    """An upstream's answer other than 2xx. body: as it came, without the channel's secrets."""
+
+    status: int
+    body: bytes
+    verdict: Verdict
+    retry_after: float | None
+    message: str
+
+
+def judge(provider: RelayProvider, reply: Reply, body: bytes) -> Refusal:
+    """`client`: the request is at fault, and no other channel would do better."""
+    try:
+        code, message = error_words(msgspec.json.decode(body))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        code, message = "", ""
+    retry_after = retry_after_seconds(reply.header(b"retry-after").decode("latin-1") or None)
+    kind = provider.verdict(Answer(reply.status, None, code, message, retry_after), submitting=False)
+    verdict: Verdict = "client"
+    if kind is VendorOutOfCredit:
+        verdict = "out of credit"
+    elif kind is VendorKeyRefused:
+        verdict = "refused"
+    elif kind is VendorBusy:
+        verdict = "busy"
+    elif kind is VendorDown:
+        verdict = "fault"
+    for secret in provider.secrets:
+        if secret:
+            body = body.replace(secret.encode(), b"***")
+    return Refusal(reply.status, body, verdict, retry_after, provider.clean(message or code))

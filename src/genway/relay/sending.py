@@ -1,0 +1,235 @@
+"""Sends a call to one channel after the other until one answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import ModuleType
+
+import msgspec
+
+from genway.config import Relay
+from genway.errors import GenwayError, RateLimited, Unavailable
+from genway.relay import kinds, metrics, usage
+from genway.relay.errors import UpstreamFailed, UpstreamTimeout
+from genway.relay.flow import Flow, Translator
+from genway.relay.kinds import KINDS
+from genway.relay.ongoing import Ongoing
+from genway.relay.retries import LONGEST_ERROR, Refusal, judge
+from genway.relay.seats import Board, Choice, Credential
+from genway.relay.translate import chat_to_messages, messages_to_chat
+from genway.relay.translate import traits as model_traits
+from genway.wire.exchange import Headers
+from genway.wire.pool import BrokenOff, Pool, Reply, Unreachable
+
+FORWARDED = frozenset({b"content-type", b"anthropic-version", b"anthropic-beta", b"openai-beta"})
+WHOLE = frozenset(
+    {"chat", "completions", "responses", "embeddings", "moderations", "rerank", "messages", "count_tokens",
+     "image_generations", "image_edits", "image_variations", "transcriptions", "translations"}
+)  # fmt: skip
+LARGEST_ANSWER = 256 * 1024 * 1024
+LONGEST_WAIT = 5.0
+FIRST_WAIT = 0.2
+
+
+class Answered(msgspec.Struct):
+    """What came of it: a whole answer, a stream that has begun, or a refusal for the client."""
+
+    choice: Choice
+    status: int = 200
+    headers: Headers = []
+    body: bytes = b""
+    request: bytes = b""
+    flow: Flow | None = None
+    refusal: Refusal | None = None
+
+
+class Sender:
+    """head: the lines of the client's answer (`Relay.head`), for streams, which begin here."""
+
+    def __init__(self, pool: Pool, board: Board, settings: Relay) -> None:
+        self._pool = pool
+        self._board = board
+        self._settings = settings
+        self.head: Callable[[Ongoing, Headers], bytes]
+
+    async def send(self, ongoing: Ongoing, choices: list[Choice]) -> Answered:
+        """Try the choices in turn, within the deadline, until an answer begins.
+
+        Raises what the last attempt came to where none answered: RateLimited, Unavailable, UpstreamFailed, UpstreamTimeout.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._settings.deadline_seconds
+        tried: set[str] = set()
+        pause = FIRST_WAIT
+        while True:
+            wait: float | None = None
+            for choice in choices:
+                while len(ongoing.attempts) < self._settings.attempts:
+                    credential = choice.seat.credential(self._board.now(), tried)
+                    if credential is None:
+                        break
+                    answered, wait = await self._attempt(ongoing, choice, credential, until)
+                    if answered is not None:
+                        return answered
+                    tried.add(credential.name)
+                    if ongoing.exchange.gone:
+                        raise failure(ongoing)
+            if wait is None:
+                wait = pause
+            if len(ongoing.attempts) >= self._settings.attempts or wait > LONGEST_WAIT or loop.time() + wait > until:
+                raise failure(ongoing)
+            # All were tried once: a fault may have passed by now, and a short wait that a vendor asked for is kept.
+            await asyncio.sleep(wait)
+            pause *= 2
+            tried.clear()
+            try:
+                choices = self._board.order(choices)
+            except (RateLimited, Unavailable):
+                raise failure(ongoing) from None
+
+    async def _attempt(
+        self, ongoing: Ongoing, choice: Choice, credential: Credential, until: float
+    ) -> tuple[Answered | None, float | None]:
+        """One try: what came of it, or None and how long to wait before another, where the channel said so."""
+        seat = choice.seat
+        ongoing.channel = seat.channel.name
+        ongoing.vendor_model = choice.vendor_model
+        ongoing.attempts.append(seat.channel.name)
+        self._take_seat(ongoing, choice)
+        loop = asyncio.get_running_loop()
+        body = prepare(ongoing, choice)
+        head = head_of(ongoing, choice, credential, len(body))
+        seconds = min(seat.channel.timeout, max(until - loop.time(), 0.001))
+        whole = not ongoing.streamed and ongoing.kind.name in WHOLE
+        if seat.requests is not None:
+            seat.requests.take(1, self._board.now())
+        choice.health.probing = choice.health.until > 0
+        ongoing.exchange.on_gone = ongoing.cancel
+        try:
+            reply = await self._pool.send(
+                seat.origin, head, body, connect_seconds=self._settings.connect_seconds, seconds=seconds, whole=whole
+            )
+            ongoing.exchange.on_gone = None
+            if reply.status < 400:
+                answered = await self._accept(ongoing, choice, reply, body)
+                if answered is not None:
+                    self._board.succeeded(choice)
+                    return answered, None
+                raise BrokenOff(ongoing.flow.problem or "" if ongoing.flow is not None else "")
+            refusal = judge(seat.provider, reply, await reply.body(LONGEST_ERROR))
+        except (Unreachable, BrokenOff) as error:
+            ongoing.fault, ongoing.refusal = error, None
+            self._board.failed(choice, str(error))
+            metrics.RETRIES.labels(ongoing.channel, type(error).__name__).inc()
+            return None, None
+        finally:
+            choice.health.probing = False
+            if ongoing.flow is None:
+                ongoing.exchange.on_gone = None
+        ongoing.fault, ongoing.refusal = None, refusal
+        if refusal.verdict == "client":
+            self._board.succeeded(choice)
+            return Answered(choice, refusal.status, refusal=refusal), None
+        metrics.RETRIES.labels(ongoing.channel, refusal.verdict).inc()
+        match refusal.verdict:
+            case "busy" if len(seat.credentials) > 1:
+                credential.aside_until = self._board.now() + (refusal.retry_after or FIRST_WAIT)
+            case "busy":
+                self._board.busy(choice, refusal.retry_after)
+            case "refused" | "out of credit":
+                self._board.refused(choice, credential, refusal.verdict)
+            case _:
+                self._board.failed(choice, refusal.message or f"it answered {refusal.status}")
+        return None, refusal.retry_after
+
+    @staticmethod
+    def _take_seat(ongoing: Ongoing, choice: Choice) -> None:
+        if ongoing.choice is not None:
+            ongoing.choice.seat.busy -= 1
+        ongoing.choice = choice
+        choice.seat.busy += 1
+
+    async def _accept(self, ongoing: Ongoing, choice: Choice, reply: Reply, request: bytes) -> Answered | None:
+        """Take an answer that is going well; None where it broke off before anything of it went to the client."""
+        content_type = reply.header(b"content-type")
+        is_events = content_type.startswith(b"text/event-stream")
+        if not is_events and (ongoing.kind.name in WHOLE) and (not ongoing.streamed or reply.ended or b"json" in content_type):
+            return Answered(choice, reply.status, reply.headers, await reply.body(LARGEST_ANSWER), request)
+        translator: Translator | None = None
+        headers = reply.headers
+        if choice.kind != ongoing.kind.name:
+            translator = translation(choice.kind, ongoing.kind.name).Stream(
+                model=ongoing.model, include_usage=ongoing.asked.wants_usage, created=int(self._board.now())
+            )
+        hides = ongoing.kind.name in usage.TELLS_WHEN_ASKED and not ongoing.asked.wants_usage
+        flow = ongoing.flow = Flow(
+            ongoing.exchange,
+            reply,
+            KINDS[choice.kind],
+            lambda: ongoing.exchange.start(reply.status, self.head(ongoing, headers)),
+            has_events=is_events,
+            hides_usage=hides and translator is None,
+            translator=translator,
+            client_kind=ongoing.kind.name,
+        )
+        await flow.first
+        if flow.problem is not None and not flow.began and not flow.gone:
+            ongoing.exchange.on_gone = ongoing.exchange.on_room = None
+            return None
+        return Answered(choice, reply.status, reply.headers, flow=flow, request=request)
+
+
+def translation(upstream: str, client: str) -> ModuleType:
+    """The module that turns one kind of call into another."""
+    return {("messages", "chat"): chat_to_messages, ("chat", "messages"): messages_to_chat}[upstream, client]
+
+
+def prepare(ongoing: Ongoing, choice: Choice) -> bytes:
+    """The upstream's body: the client's own bytes where nothing of it must change."""
+    body = ongoing.body
+    if choice.kind != ongoing.kind.name:
+        traits = model_traits.of(choice.vendor_model, choice.seat.channel.options)
+        module = translation(choice.kind, ongoing.kind.name)
+        translated: bytes = module.request(body, model=choice.vendor_model, traits=traits)
+        return translated
+    if choice.vendor_model != ongoing.model:
+        body = kinds.rewrite(body, {"model": choice.vendor_model})
+    if ongoing.streamed and choice.seat.channel.options.get("stream_usage", "yes") != "no":
+        body = usage.ask_usage(choice.kind, body) if choice.kind in usage.TELLS_WHEN_ASKED else body
+    return body
+
+
+def head_of(ongoing: Ongoing, choice: Choice, credential: Credential, size: int) -> bytes:
+    """Request line and headers for the upstream: what signs the call, and the few lines of the client's that it should see."""
+    if choice.kind == ongoing.kind.name:
+        sent = {name: value for name, value in ongoing.exchange.headers if name in FORWARDED}
+    else:
+        sent = {b"content-type": b"application/json"}
+    signed = credential.head
+    if len(sent) == 1 and b"content-type" in sent:
+        lines = credential.lines + b"content-type: %b\r\n" % sent[b"content-type"]
+    else:
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in (signed | sent).items()])
+    return b"POST %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n" % (choice.target, lines, size)
+
+
+def failure(ongoing: Ongoing) -> GenwayError:
+    """The error for a call that no channel answered."""
+    refusal = ongoing.refusal
+    if refusal is not None:
+        match refusal.verdict:
+            case "busy":
+                return RateLimited(refusal.message or "the upstream is busy", retry_after=refusal.retry_after)
+            case "refused" | "out of credit":
+                return Unavailable("the channel's own key is refused or out of credit; the operator has to see to it")
+            case _:
+                error = UpstreamFailed(
+                    refusal.message or f"the upstream answered {refusal.status}", retry_after=refusal.retry_after
+                )
+                error.status = refusal.status if refusal.status >= 500 else 502  # type: ignore[misc]
+                return error
+    told = str(ongoing.fault or "no channel could be tried")
+    if "within" in told:
+        return UpstreamTimeout(f"no channel answered in time: {told}")
+    return UpstreamFailed(f"no channel answered: {told}")
