@@ -8,12 +8,14 @@ what is checked here holds for every vendor.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import gcd
+from math import gcd, sqrt
 from typing import Any, Literal
 
 import msgspec
 
 CAMERA_LIMIT = 10.0
+# The heights by which systems name their resolutions.
+LINES = (360, 480, 512, 540, 720, 768, 1080, 1440, 2160)
 
 
 class MediaRef(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,6 +77,12 @@ class Size(msgspec.Struct, frozen=True):
     def portrait(self) -> bool:
         return self.height > self.width
 
+    @property
+    def resolution(self) -> str:
+        """What systems call it, `1080p`: by the shorter side, or by the area where it is closer to a square than 16:9."""
+        lines = min(self.width, self.height, sqrt(self.width * self.height * 9 / 16))
+        return f"{min(LINES, key=lambda known: abs(known - lines))}p"
+
     def flipped(self) -> Size:
         """The same size with its sides exchanged."""
         return Size(self.height, self.width)
@@ -84,11 +92,11 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Parent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An earlier task of the same account that this one continues or changes.
+    """An earlier task of the same account that this one continues, changes, or uses something of.
 
-    A dialect sets `task_id` (and `clip`, where the task has several results); the door fills in the rest: the channel that
-    holds the vendor's work and the vendor's own id of it (both empty for work of the built-in provider), and what came
-    out of it.
+    A dialect sets `task_id` (and `clip`, where the task has several results; and `name`, what the client calls that which it
+    uses); the door fills in the rest: the channel that holds the vendor's work and the vendor's own id of it (both empty
+    for work of the built-in provider), what came out of it, and what the vendor keeps (see `KeptRequest`).
     """
 
     task_id: str
@@ -96,6 +104,9 @@ class Parent(msgspec.Struct, frozen=True, omit_defaults=True):
     channel_id: str = ""
     vendor_id: str = ""
     result: MediaRef | None = None
+    name: str = ""
+    kind: str = ""
+    kept: str = ""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="operation"):
@@ -104,16 +115,37 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     model: the model that the client asked for, qualified by its system: `runway/gen3`, `local/animate`.
     format: the wire format the request came in, `runway.pro`; `extra` holds the fields of that format which
     nobody here knows, and a provider that speaks the same format passes them on.
+    uses: earlier tasks that made a voice, an element or a session which this one names.
+    assumed: the fields that hold a default of the format, which the client did not send: they are left out without a word
+    where nobody can do them.
     """
 
     model: str
     format: str = ""
     extra: dict[str, Any] = {}
+    uses: tuple[Parent, ...] = ()
+    assumed: tuple[str, ...] = ()
 
     @property
     def continues(self) -> Parent | None:
         """The earlier task that this one works on, if any."""
         return getattr(self, "parent", None)
+
+    @property
+    def holder(self) -> str:
+        """The channel that has to do this, for it holds what this works on or uses; empty where any may."""
+        parents = (*((self.continues,) if self.continues else ()), *self.uses)
+        return next((parent.channel_id for parent in parents if parent.channel_id), "")
+
+    def used(self, kind: str) -> tuple[Parent, ...]:
+        """What this uses of the earlier tasks of a kind of operation."""
+        return tuple(parent for parent in self.uses if parent.kind == kind)
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The words by which prices tell kinds of the same model apart: a quality (`pro`), a resolution (`1080p`)."""
+        size = getattr(self, "size", None)
+        return tuple(word for word in (getattr(self, "quality", ""), size.resolution if size else "") if word)
 
     @property
     def kind(self) -> str:
@@ -358,6 +390,77 @@ class ImageRequest(Operation, frozen=True, kw_only=True, tag="image"):
         return {"call": 1, "image": self.count}
 
 
+class LyricsRequest(Operation, frozen=True, kw_only=True, tag="lyrics"):
+    """A description, or the beginning of a song (`lyrics`), into the words of one, which stand in the task's `details`."""
+
+    prompt: str = ""
+    lyrics: str = ""
+    title: str = ""
+
+
+class RecogniseRequest(Operation, frozen=True, kw_only=True, tag="recognise"):
+    """What is to be seen in a picture: masks come out, and `details` say of what."""
+
+    picture: MediaRef
+
+    def units(self) -> Mapping[str, float]:
+        return {"call": 1, "image": 1}
+
+
+class KeptRequest(Operation, frozen=True, kw_only=True):
+    """What comes of it stays with the vendor, under the id in the task's `details["kept"]`, and later work names it.
+
+    It belongs to the task, and so to the account: nobody else can name it.
+    """
+
+
+class VoiceRequest(KeptRequest, frozen=True, kw_only=True, tag="voice"):
+    """A voice: like the one in a sound, in a clip of an earlier task (`parent`), or as a description says.
+
+    name: what the client calls it. text: to be spoken as a sample. example: a short sound by which the likeness grows, in
+    which `example_text` is said.
+    """
+
+    name: str
+    sound: MediaRef | None = None
+    example: MediaRef | None = None
+    example_text: str = ""
+    parent: Parent | None = None
+    prompt: str = ""
+    text: str = ""
+
+
+class ElementRequest(KeptRequest, frozen=True, kw_only=True, tag="element"):
+    """Somebody or something that later works show: by a clip, or by pictures, of which the first is from the front."""
+
+    name: str
+    description: str = ""
+    pictures: tuple[MediaRef, ...] = ()
+    video: MediaRef | None = None
+
+
+class FacesRequest(KeptRequest, ClipOperation, frozen=True, kw_only=True, tag="faces"):
+    """The faces in a clip, of which a later lip sync chooses one. seconds: how long the clip is at the most."""
+
+    seconds: float = 10
+
+
+class SelectionRequest(KeptRequest, ClipOperation, frozen=True, kw_only=True, tag="selection"):
+    """A clip, opened for marking what is to be changed in it. seconds: how long the clip is at the most."""
+
+    seconds: float = 10
+
+
+class DirectCall(Operation, frozen=True, kw_only=True, tag="direct_call"):
+    """Something small that a vendor does at once and for nothing; it is no task.
+
+    call: the system and what is asked for, `kling/voices`. arguments and the answer are in that system's own words.
+    """
+
+    call: str
+    arguments: dict[str, Any] = {}
+
+
 AnyOperation = (
     VideoRequest
     | ExtendRequest
@@ -372,6 +475,12 @@ AnyOperation = (
     | PerformanceRequest
     | UpscaleRequest
     | ImageRequest
+    | LyricsRequest
+    | RecogniseRequest
+    | VoiceRequest
+    | ElementRequest
+    | FacesRequest
+    | SelectionRequest
 )
 
 _encoder = msgspec.json.Encoder()

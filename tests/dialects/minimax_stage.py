@@ -37,7 +37,7 @@ def sound(extension: str = "mp3", **values: Any) -> File:
 
 
 class Working(FakeGateway):
-    """A gateway that lists its tasks, and does what is waited for.
+    """A gateway that does what is waited for.
 
     does: what becomes of the newest task when somebody waits for it; by itself nothing does.
     """
@@ -47,17 +47,10 @@ class Working(FakeGateway):
         self.does: Callable[[], object] = lambda: None
         self.waited: list[float] = []
 
-    async def list(self, caller: Caller, *, states: Any = (), before: float | None = None, limit: int = 50) -> list[Task]:
-        own = [task for task in self.tasks.values() if task.account_id == caller.account_id]
-        return [task for task in reversed(own) if before is None or task.created_at < before][:limit]
-
     async def wait(self, caller: Caller, task_id: str, seconds: float) -> Task:
         self.waited.append(seconds)
         self.does()
         return await self.get(caller, task_id)
-
-    async def cancel(self, caller: Caller, task_id: str) -> Task:
-        return self.fail(State.CANCELLED, "cancelled", None)
 
     def makes(self, *files: File) -> None:
         """Let the newest task succeed with these files as soon as somebody waits."""
@@ -70,13 +63,16 @@ class Stored(msgspec.Struct):
 
 
 class Files:
-    """A library that holds the same few bytes under every id."""
+    """A library that holds the same few bytes under every id, and to which nothing was sent."""
 
     def __init__(self, content: bytes = b"ID3abc") -> None:
         self.content = content
 
     async def get(self, media_id: str) -> Stored:
         return Stored(media_id, len(self.content))
+
+    async def uploaded(self, account_id: str, role: str, limit: int, *, since: float = 0) -> list[Any]:
+        return []
 
     async def open(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
         async def chunks() -> AsyncIterator[bytes]:

@@ -22,8 +22,8 @@ from genway.errors import (
     TaskNotFound,
     Unauthenticated,
 )
-from genway.gateway import AccountView, Gateway
-from genway.operations import AnyOperation, MediaRef, PerformanceRequest
+from genway.gateway import AccountView, Gateway, Told
+from genway.operations import AnyOperation, DirectCall, MediaRef, PerformanceRequest
 from genway.tasks.model import File, State, Task
 
 KEY = "sk-live"
@@ -77,6 +77,8 @@ class FakeGateway(Gateway):
         self.budget_left: int | None = None
         self.used: list[Usage] = []
         self.on_wait: Callable[[], object] = lambda: None
+        self.calls: list[DirectCall] = []
+        self.answers: dict[str, dict[str, Any]] = {}
 
     def base_url(self, requested: str) -> str:
         return requested.rstrip("/")
@@ -157,6 +159,15 @@ class FakeGateway(Gateway):
         self.tasks[task.id] = task
         self.callback_urls.append(callback_url)
         return task
+
+    async def ask(self, asked: Asked, call: DirectCall) -> Told:
+        if self.refuse is not None:
+            raise self.refuse
+        self.calls.append(call)
+        return Told(self.answers.get(call.call, {}), self.local)
+
+    async def cancel(self, caller: Caller, task_id: str) -> Task:
+        return self.fail(State.CANCELLED, "cancelled", None)
 
     async def get(self, caller: Caller, task_id: str) -> Task:
         task = self.tasks.get(task_id)

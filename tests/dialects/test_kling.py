@@ -23,7 +23,7 @@ from dialects.kling_stage import (
     text2video,
     video_made,
 )
-from dialects.stage import FILES, OTHER_KEY, FakeGateway, client_of
+from dialects.stage import FILES, FakeGateway, client_of
 from genway.dialects.kling import dialect
 from genway.operations import (
     AvatarRequest,
@@ -340,33 +340,6 @@ def test_a_lip_sync_says_what_is_missing(client: Client, given: Any, said: str) 
     assert refused(client, "videos/lip-sync", {"input": given}) == (400, 1201, said)
 
 
-@pytest.mark.parametrize("by", ["video_url", "video_id"])
-def test_an_advanced_lip_sync_goes_on_from_a_session(client: Client, gateway: FakeGateway, by: str) -> None:
-    task_id = video_made(client, gateway)
-    answer = client.post(f"{V1}/videos/identify-face", json={by: CLIP if by == "video_url" else f"{task_id}-0"}).json()["data"]
-    assert answer["face_data"][0]["face_id"] == "0"
-    assert answer["face_data"][0]["end_time"] == (60_000 if by == "video_url" else 10_000)
-    times = {"sound_start_time": 0, "sound_end_time": 3000, "sound_insert_time": 1000}
-    face = {"face_id": "0", "audio_id": f"{sound_made(client, gateway)}-1", **times}
-    body = {"session_id": answer["session_id"], "face_choose": [face]}
-    operation = submit(client, gateway, "videos/advanced-lip-sync", body)
-    assert operation.sound == MediaRef(media_id="med_w")
-    assert (operation.video, operation.parent) == ((MediaRef(url=CLIP), None) if by == "video_url" else (None, Parent(task_id)))
-    assert operation.extra["face_choose"] == [{"face_id": "0", **times, "sound_volume": 1.0, "original_audio_volume": 1.0}]
-    short = {**body, "face_choose": [{**face, "sound_end_time": 1999}]}
-    assert refused(client, "videos/advanced-lip-sync", short)[:2] == (400, 1201)
-    assert refused(client, "videos/advanced-lip-sync", {**body, "session_id": "850508686686064678"})[:2] == (400, 1201)
-
-
-def test_a_session_gives_nobody_elses_video_away(client: Client, gateway: FakeGateway) -> None:
-    task_id = video_made(client, gateway)
-    session = client.post(f"{V1}/videos/identify-face", json={"video_id": task_id}).json()["data"]["session_id"]
-    face = {"face_id": "0", "sound_file": SOUND, "sound_start_time": 0, "sound_end_time": 3000, "sound_insert_time": 0}
-    body = {"session_id": session, "face_choose": [face]}
-    answer = client.post(f"{V1}/videos/advanced-lip-sync", json=body, headers={"Authorization": f"Bearer {OTHER_KEY}"})
-    assert (answer.status_code, answer.json()["code"]) == (400, 1201)
-
-
 def test_effects_take_one_picture_or_two_people(client: Client, gateway: FakeGateway) -> None:
     one = {"effect_scene": "squish", "input": {"model_name": "kling-v1-6", "image": PICTURE, "duration": "5"}}
     assert submit(client, gateway, "videos/effects", one) == EffectRequest(
@@ -409,18 +382,6 @@ def test_a_motion_is_given_to_a_picture(client: Client, gateway: FakeGateway) ->
     operation = submit(client, gateway, "videos/motion-control", body)
     assert isinstance(operation, PerformanceRequest)
     assert (operation.seconds, operation.extra["character_orientation"]) == (30, "video")
-
-
-def test_something_is_put_into_a_clip(client: Client, gateway: FakeGateway) -> None:
-    session = client.post(f"{V1}/videos/multi-elements/init-selection", json={"video_url": CLIP}).json()["data"]
-    assert session["status"] == 0
-    body = {"session_id": session["session_id"], "edit_mode": "addition", "prompt": "a hat", "image_list": [{"image": PICTURE}]}
-    operation = submit(client, gateway, "videos/multi-elements", body)
-    assert isinstance(operation, RestyleRequest)
-    assert (operation.video, operation.references) == (MediaRef(url=CLIP), (MediaRef(url=PICTURE),))
-    assert operation.extra == {"edit_mode": "addition"}
-    said = refused(client, "videos/multi-elements", {**body, "edit_mode": "removal"})
-    assert said == (400, 1201, "image_list: removal takes 0 pictures, got 1")
 
 
 def test_pictures_are_made_in_klings_sizes(client: Client, gateway: FakeGateway) -> None:

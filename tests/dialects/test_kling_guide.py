@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from genway.dialects.kling import audio, dialect, fields, images, people, queries, videos
+from genway.dialects.kling import audio, dialect, fields, images, library, people, queries, sessions, videos
 from genway.operations import Camera
 from genway.providers import _kling_models
 
@@ -22,8 +22,9 @@ def test_every_place_is_in_the_guide(guide: str) -> None:
     for endpoint in queries.ENDPOINTS:
         assert f"`/{endpoint}`" in guide
     for route in dialect.routes:
-        if route.submits:
-            assert route.paths[0].removeprefix(fields.V1) in guide
+        for path in route.paths if route.submits else route.paths[:1]:
+            place = path.removeprefix(fields.V1).partition("/{")[0]
+            assert place in guide, place
 
 
 def test_every_field_of_its_own_is_in_the_guide(guide: str) -> None:
@@ -35,8 +36,8 @@ def test_every_field_of_its_own_is_in_the_guide(guide: str) -> None:
             people.AdvancedLipSync,
             people.Avatar,
             people.MotionControl,
-            people.MultiElements,
         ),
+        *(sessions.MultiElements, sessions.Marks, sessions.Picture, library.CustomVoice, library.CustomElement),
         *(images.Generations, images.MultiImage, images.OmniImage, images.Expand, images.TryOn),
         *(audio.TextToAudio, audio.VideoToAudio, audio.Speech),
     ):

@@ -139,12 +139,6 @@ def test_the_account_is_told_of_as_a_resource_pack(client: Client, gateway: Fake
         assert client.get(f"/kling/account/costs{query}").json()["code"] == 1201
 
 
-def test_what_belongs_to_the_vendors_account_is_403(client: Client) -> None:
-    assert refused(client, "videos/multi-elements/add-selection", {})[:2] == (403, 1103)
-    answer = client.get(f"{V1}/general/presets-voices")
-    assert (answer.status_code, answer.json()["code"]) == (403, 1103)
-
-
 @pytest.mark.parametrize(
     ("raised", "status", "code"),
     [

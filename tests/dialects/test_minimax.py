@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dialects.minimax_stage import Client, Receiver, Working, serving
+from dialects.minimax_stage import Client, Files, Receiver, Working, serving
 from dialects.stage import KEY, NOW, OTHER_KEY
 from genway.dialects.minimax import camera, dialect
 from genway.dialects.minimax.models import VIDEOS
@@ -35,6 +35,7 @@ def gateway() -> Working:
 @pytest.fixture
 def client(application: Client, gateway: Working) -> Client:
     application.app.state.gateway = gateway
+    application.app.state.library = Files()
     return application
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from genway.dialects.minimax import answers, camera, dialect, image, models, music, speech, video
+from genway.dialects.minimax import answers, camera, dialect, image, lyrics, models, music, speech, video, voices
 
 DOCS = Path(__file__).parents[2] / "docs"
-BODIES = (video.VideoGeneration, video.TemplateGeneration, image.ImageGeneration, speech.Speech, music.MusicGeneration)
+BODIES = (
+    *(video.VideoGeneration, video.TemplateGeneration, image.ImageGeneration, speech.Speech, music.MusicGeneration),
+    *(speech.LongSpeech, lyrics.LyricsGeneration, voices.VoiceClone, voices.VoiceDesign, voices.GetVoice, voices.DeleteVoice),
+)
 
 
 @pytest.fixture(params=[DOCS / "minimax.md", DOCS / "zh" / "minimax.md"], ids=["en", "zh"])

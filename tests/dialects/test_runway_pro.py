@@ -90,7 +90,13 @@ def test_every_alias_answers_with_and_without_a_slash(
 
 def test_a_request_in_words_alone_has_the_defaults_of_the_page(client: Client, gateway: FakeGateway) -> None:
     assert video(client, gateway) == VideoRequest(
-        model="runway/gen3", format="runway.pro", prompt="a cat", seconds=10, size=Size(1280, 768), style="cinematic"
+        model="runway/gen3",
+        format="runway.pro",
+        prompt="a cat",
+        seconds=10,
+        size=Size(1280, 768),
+        style="cinematic",
+        assumed=("style",),
     )
     assert gateway.callback_urls == [None]
 

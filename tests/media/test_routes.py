@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,6 @@ from typing import Any
 import aiohttp
 import psutil
 import pytest
-from granian.constants import Interfaces
-from granian.server.embed import Server as Granian
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from litestar import Litestar
@@ -26,6 +22,8 @@ from genway.media.links import LinkSigner
 from genway.media.records import StoredMedia, keep
 from genway.media.routes import RangeNotSatisfiable, parse_range, stored_media
 from genway.media.store import Store
+from genway.wire import asgi
+from genway.wire.server import Server
 from media.conftest import SECRET, Clock, MakeFetcher
 from media.stage import DEADLINE
 from standins.samples import clip
@@ -46,23 +44,10 @@ def database(sqlite_url: str) -> Any:
 async def serving(library: Library) -> AsyncIterator[str]:
     """The base address of a gateway that has nothing but this route, until the iteration goes on."""
     app = Litestar([stored_media], state=State({"library": library}), openapi_config=None)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = Granian(app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False)
-    task = asyncio.create_task(server.serve())
-    async with asyncio.timeout(DEADLINE):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except ConnectionError:
-                await asyncio.sleep(0.01)
-            else:
-                writer.close()
-                break
+    server = Server(lambda exchange: asgi.serve(app, exchange))
+    port = await server.listen("127.0.0.1", 0)
     yield f"http://127.0.0.1:{port}"
-    server.stop()
-    await asyncio.wait_for(task, DEADLINE)
+    await server.close(DEADLINE)
 
 
 @pytest.fixture

@@ -46,10 +46,9 @@ from genway.providers.base import (
     VendorRefused,
 )
 from genway.providers.kling import Kling, Signer
+from providers.stage import HandedIn
 from standins.files import FakeFiles
 from standins.kling_vendor import ACCESS, PLAIN_KEY, SECRET, KlingVendor
-
-HandedIn = Callable[..., Submission]
 
 PHOTO, END, THIRD = (MediaRef(url=f"https://example.com/{name}.jpg") for name in ("photo", "end", "third"))
 CLIP, VOICE = MediaRef(url="https://example.com/clip.mp4"), MediaRef(url="https://example.com/voice.mp3")
@@ -346,37 +345,6 @@ async def test_a_video_is_gone_on_from_by_klings_own_id(kling: Kling, vendor: Kl
     gone = ExtendRequest(model="kling/kling-v1-6", parent=Parent("t", 0, "chn_1", "videos/text2video/0"))
     with pytest.raises(VendorRefused, match="no longer"):
         await kling.submit(Submission("t", "gone", gone, "", FakeFiles()))
-
-
-async def test_a_chosen_face_is_looked_for_first(kling: Kling, vendor: KlingVendor) -> None:
-    times = {"sound_start_time": 0, "sound_end_time": 3000, "sound_insert_time": 1000}
-    extra = {"face_choose": [{"face_id": "0", **times}]}
-    lips = LipSyncRequest(model="kling/lip-sync", format="kling", extra=extra, video=CLIP, sound=VOICE)
-    await kling.submit(Submission("t", "reference-1", lips, "lip-sync", FakeFiles()))
-    assert vendor.submits[0] == ("videos/identify-face", {"video_url": CLIP.url})
-    assert vendor.submits[1][1] == {
-        "session_id": "session-1",
-        "face_choose": [{"face_id": "7", **times, "sound_file": VOICE.url}],
-        "external_task_id": "reference-1",
-    }
-    vendor.faces = []
-    with pytest.raises(VendorRefused, match="no face"):
-        await kling.submit(Submission("t", "reference-2", lips, "lip-sync", FakeFiles()))
-
-
-async def test_something_is_put_into_a_clip_by_a_session(kling: Kling, vendor: KlingVendor) -> None:
-    added = RestyleRequest(
-        model="kling/kling-v1-6",
-        format="kling",
-        extra={"edit_mode": "addition"},
-        video=CLIP,
-        prompt="a hat",
-        references=(PHOTO,),
-    )
-    await kling.submit(Submission("t", "reference-1", added, "kling-v1-6", FakeFiles()))
-    assert vendor.submits[0] == ("videos/multi-elements/init-selection", {"video_url": CLIP.url})
-    assert vendor.submits[1][1]["session_id"] == "session-2"
-    assert "marks" in str(kling.refusal(RestyleRequest(model="kling/kling-v1-6", video=CLIP, prompt="in clay")))
 
 
 async def test_speech_is_there_at_once(kling: Kling, vendor: KlingVendor, handed_in: HandedIn) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -31,7 +31,6 @@ from genway.providers.base import (
     Provider,
     ProviderError,
     Running,
-    Submission,
     VendorBusy,
     VendorDown,
     VendorKeyRefused,
@@ -41,15 +40,10 @@ from genway.providers.base import (
     VendorRefused,
 )
 from genway.providers.luma import Luma
+from providers.stage import CLIP, END, PHOTO, HandedIn, Make
 from standins.files import FakeFiles
 from standins.luma_vendor import LumaVendor
 
-Make = Callable[..., Provider]
-HandedIn = Callable[..., Submission]
-
-PHOTO = MediaRef(url="https://example.com/photo.jpg")
-END = MediaRef(url="https://example.com/end.jpg")
-CLIP = MediaRef(url="https://example.com/clip.mp4")
 EARLIER = Parent("task-0", vendor_id="gen-0")
 OFFICIAL = "luma.official"
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from genway.operations import AnyOperation, Camera, ExtendRequest, ImageRequest, MediaRef, Parent, Size, VideoRequest
+from genway.operations import AnyOperation, Camera, ExtendRequest, ImageRequest, Parent, Size, VideoRequest
 from genway.providers.base import (
     Failed,
     Finished,
@@ -15,7 +15,6 @@ from genway.providers.base import (
     Provider,
     ProviderError,
     Running,
-    Submission,
     VendorBusy,
     VendorDown,
     VendorKeyRefused,
@@ -25,15 +24,9 @@ from genway.providers.base import (
     VendorRefused,
 )
 from genway.providers.luma_compat import LumaCompat
+from providers.stage import END, OURS, PHOTO, HandedIn, Make
 from standins.files import FakeFiles
 from standins.luma_vendor import LumaVendor
-
-Make = Callable[..., Provider]
-HandedIn = Callable[..., Submission]
-
-PHOTO = MediaRef(url="https://example.com/photo.jpg")
-END = MediaRef(url="https://example.com/end.jpg")
-OURS = MediaRef(media_id="med_1")
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from genway.operations import (
     Camera,
     EffectRequest,
     ImageRequest,
-    MediaRef,
     MusicRequest,
     RestyleRequest,
     Size,
@@ -29,7 +28,6 @@ from genway.providers.base import (
     ProviderError,
     ResultFile,
     Running,
-    Submission,
     Submitted,
     VendorBusy,
     VendorDown,
@@ -41,15 +39,11 @@ from genway.providers.base import (
 )
 from genway.providers.minimax import MiniMax
 from genway.providers.minimax_compat import MiniMaxCompat
+from providers.stage import END, OURS, PHOTO, HandedIn
 from standins.files import FakeFiles
 from standins.minimax_vendor import FIRST_ID, KEY, MiniMaxVendor
 
 Make = Callable[..., MiniMax]
-HandedIn = Callable[..., Submission]
-
-PHOTO = MediaRef(url="https://example.com/photo.jpg")
-END = MediaRef(url="https://example.com/end.jpg")
-OURS = MediaRef(media_id="med_1")
 
 
 @pytest.fixture

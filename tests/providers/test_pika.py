@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,11 +12,9 @@ from genway.providers.base import (
     Failed,
     Finished,
     OutcomeUnknown,
-    Provider,
     ProviderError,
     ResultFile,
     Running,
-    Submission,
     VendorBusy,
     VendorDown,
     VendorKeyRefused,
@@ -25,15 +23,10 @@ from genway.providers.base import (
     VendorRefused,
 )
 from genway.providers.pika import Pika
+from providers.stage import CLIP, END, PHOTO, HandedIn, Make
 from standins.files import FakeFiles
 from standins.pika_vendor import PikaVendor
 
-Make = Callable[..., Provider]
-HandedIn = Callable[..., Submission]
-
-PHOTO = MediaRef(url="https://example.com/photo.jpg")
-END = MediaRef(url="https://example.com/end.jpg")
-CLIP = MediaRef(url="https://example.com/clip.mp4")
 DETAIL = [{"loc": ["body", "duration"], "msg": "Input should be 5 or 10", "type": "literal_error"}]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,7 +12,6 @@ from genway.operations import (
     Camera,
     EffectRequest,
     ExtendRequest,
-    MediaRef,
     Parent,
     RestyleRequest,
     Size,
@@ -22,11 +21,9 @@ from genway.providers.base import (
     Failed,
     Finished,
     OutcomeUnknown,
-    Provider,
     ProviderError,
     ResultFile,
     Running,
-    Submission,
     VendorDown,
     VendorKeyRefused,
     VendorLost,
@@ -34,14 +31,9 @@ from genway.providers.base import (
     VendorRefused,
 )
 from genway.providers.pika_compat import PikaCompat
+from providers.stage import CLIP, END, PHOTO, HandedIn, Make
 from standins.pika_vendor import PikaVendor
 
-Make = Callable[..., Provider]
-HandedIn = Callable[..., Submission]
-
-PHOTO = MediaRef(url="https://example.com/photo.jpg")
-END = MediaRef(url="https://example.com/end.jpg")
-CLIP = MediaRef(url="https://example.com/clip.mp4")
 PARAMETERS = {"guidanceScale": 12, "motion": 1, "negativePrompt": ""}
 OPTIONS: dict[str, Any] = {"frameRate": 24, "camera": {}, "parameters": PARAMETERS, "extend": False}
 MIRROR = {"options": {"format": "mirror"}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -13,7 +13,6 @@ from genway.operations import (
     AnyOperation,
     Camera,
     ImageRequest,
-    MediaRef,
     PerformanceRequest,
     RestyleRequest,
     Size,
@@ -24,10 +23,8 @@ from genway.providers.base import (
     Failed,
     Finished,
     OutcomeUnknown,
-    Provider,
     ProviderError,
     Running,
-    Submission,
     VendorBusy,
     VendorDown,
     VendorKeyRefused,
@@ -37,16 +34,10 @@ from genway.providers.base import (
     VendorRefused,
 )
 from genway.providers.runway_compat import RunwayCompat
+from providers.stage import CLIP, END, OURS, PHOTO, HandedIn, Make
 from standins.files import FakeFiles
 from standins.runway_vendor import RunwayVendor, Settings
 
-Make = Callable[..., Provider]
-HandedIn = Callable[..., Submission]
-
-PHOTO = MediaRef(url="https://example.com/photo.jpg")
-END = MediaRef(url="https://example.com/end.jpg")
-CLIP = MediaRef(url="https://example.com/clip.mp4")
-OURS = MediaRef(media_id="med_1")
 STILL = {"x": 0.0, "y": 0.0, "z": 0.0, "r": 0.0, "bg_x_pan": 0.0, "bg_y_pan": 0.0}
 
 

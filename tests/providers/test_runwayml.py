@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -12,7 +11,6 @@ from genway.operations import (
     AnyOperation,
     Camera,
     ImageRequest,
-    MediaRef,
     PerformanceRequest,
     RestyleRequest,
     Size,
@@ -23,11 +21,9 @@ from genway.providers.base import (
     Failed,
     Finished,
     OutcomeUnknown,
-    Provider,
     ProviderError,
     ResultFile,
     Running,
-    Submission,
     VendorBusy,
     VendorDown,
     VendorKeyRefused,
@@ -37,16 +33,10 @@ from genway.providers.base import (
     VendorRefused,
 )
 from genway.providers.runwayml import INLINE_BYTES, Runwayml
+from providers.stage import CLIP, END, OURS, PHOTO, HandedIn, Make
 from standins.files import FakeFiles
 from standins.runway_vendor import RunwayVendor, Settings
 
-Make = Callable[..., Provider]
-HandedIn = Callable[..., Submission]
-
-PHOTO = MediaRef(url="https://example.com/photo.jpg")
-END = MediaRef(url="https://example.com/end.jpg")
-CLIP = MediaRef(url="https://example.com/clip.mp4")
-OURS = MediaRef(media_id="med_1")
 WIDE = Size(1280, 720)
 TALL = Size(720, 1280)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from genway.errors import Conflict, NoChannel
@@ -100,3 +101,22 @@ async def test_the_door_fills_in_what_is_known_of_the_earlier_task(stage: Stage,
     assert (resolved.channel_id, resolved.vendor_id) == ("local", f"v-{parent.id}")
     assert resolved.result is not None
     assert str(resolved.result.media_id).startswith("med_")
+
+
+def test_what_the_format_assumed_is_left_out_without_a_word_for_anybody() -> None:
+    assumed = VideoRequest(model="acme/one", prompt="a cat", style="cinematic", loop=True, assumed=("style",))
+    assert lighten(picky("style"), assumed, lenient=False) == (msgspec.structs.replace(assumed, style=""), ())
+    assert lighten(picky("style", "loop"), assumed, lenient=False) is None
+    found = lighten(picky("style", "loop"), assumed)
+    assert found is not None
+    assert [warning.partition(" ")[0] for warning in found[1]] == ["loop"]
+
+
+async def test_a_style_that_the_client_chose_is_refused_and_an_assumed_one_is_dropped(stage: Stage) -> None:
+    (seat,) = await stage.router.seats()
+    seat.provider.refusal = picky("style").refusal  # type: ignore[method-assign]
+    chosen = VideoRequest(model="acme/one", prompt="a cat", style="cinematic")
+    with pytest.raises(NoChannel, match="no style"):
+        await stage.router.admit(chosen, test=False)
+    admitted = await stage.router.admit(msgspec.structs.replace(chosen, assumed=("style",)), test=False)
+    assert (admitted.operation.style, admitted.warnings) == ("", ())  # type: ignore[union-attr]

@@ -31,6 +31,7 @@ from genway.access.model import Asked, Caller
 from genway.dialects.body import read
 from genway.errors import GenwayError, InvalidRequest, Unauthenticated
 from genway.gateway import Gateway, Quote
+from genway.media import provisional
 from genway.tasks.model import State, Task
 
 ENTRY_POINTS = "genway.dialects"
@@ -163,7 +164,8 @@ def _handler(dialect: Dialect, route: Route) -> HTTPRouteHandler:
             # Who asks is looked at before what is asked: a stranger's body is not even read.
             caller = await _caller(request, dialect) if "asked" in wants(route) else None
             raw = await request.body() if _is_read(route, request) else b""
-            answer = await call(route, request, raw, asking, _asked(request, caller, raw) if caller else None)
+            async with provisional.request():
+                answer = await call(route, request, raw, asking, _asked(request, caller, raw) if caller else None)
         except Quoted as quoted:
             answer = dialect.render_quote(quoted.quote, asking)
         except GenwayError as error:

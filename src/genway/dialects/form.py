@@ -13,6 +13,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from genway.errors import GenwayError, InvalidRequest
 from genway.media.library import Library
+from genway.media.records import StoredMedia
 from genway.operations import MediaRef
 
 MOST_PARTS = 128
@@ -32,9 +33,17 @@ class Form(msgspec.Struct):
 
 
 async def take(
-    request: Request[Any, Any, Any], library: Library, account_id: str, kinds: Mapping[str, Collection[str]]
+    request: Request[Any, Any, Any],
+    library: Library,
+    account_id: str,
+    kinds: Mapping[str, Collection[str]],
+    *,
+    role: str = "input",
+    texts: Collection[str] = (),
 ) -> Form:
     """The request's form. kinds: the names of the parts that may be files, and what each may be (`image`, `video`, `audio`).
+
+    texts: the names of those that may be a text file too, `.txt`; such a one stands among the fields. role: what is kept as.
 
     Raises InvalidRequest, MediaRefused or Unavailable; no file is kept then.
     """
@@ -45,8 +54,9 @@ async def take(
             if not isinstance(event, MultipartSegment):
                 continue
             digest.update(f"{event.name}\n".encode())
-            if event.filename and event.name in kinds:
-                stored = await _store(_content(parts), library, account_id, event.name, kinds[event.name])
+            as_text = event.name in texts and (event.filename or "").lower().endswith(".txt")
+            if event.filename and event.name in kinds and not as_text:
+                stored = await _store(_content(parts), library, account_id, event.name, kinds[event.name], role)
                 form.files[event.name] = MediaRef(media_id=stored.id)
                 digest.update(stored.sha256.encode())
             else:
@@ -87,11 +97,13 @@ async def _content(parts: AsyncIterator[MultipartSegment | bytes | None]) -> Asy
         yield event
 
 
-async def _store(content: AsyncIterator[bytes], library: Library, account_id: str, name: str, kinds: Collection[str]) -> Any:
+async def _store(
+    content: AsyncIterator[bytes], library: Library, account_id: str, name: str, kinds: Collection[str], role: str
+) -> StoredMedia:
     limits = library.limits
     most = limits.max_image_bytes if set(kinds) == {"image"} else limits.max_video_bytes
     try:
-        return await library.receive(account_id, content, max_bytes=most, role="input", limits=limits, kinds=kinds)
+        return await library.receive(account_id, content, max_bytes=most, role=role, limits=limits, kinds=kinds)
     except GenwayError as error:
         error.field = error.field or name
         raise

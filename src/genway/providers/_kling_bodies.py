@@ -9,16 +9,21 @@ from genway.operations import (
     AvatarRequest,
     Camera,
     EffectRequest,
+    ElementRequest,
     ExtendRequest,
+    FacesRequest,
     ImageRequest,
     LipSyncRequest,
     PerformanceRequest,
+    RecogniseRequest,
     RestyleRequest,
+    SelectionRequest,
     Size,
     SoundRequest,
     SpeechRequest,
     TryOnRequest,
     VideoRequest,
+    VoiceRequest,
 )
 from genway.providers import camera
 from genway.providers._kling_models import (
@@ -40,15 +45,13 @@ from genway.providers._kling_models import (
     VIDEO_RATIOS,
     Takes,
 )
+from genway.providers.planned import Unfit
 from genway.providers.ratios import nearest_ratio
 
 FORMAT = "kling"
+EDITS = ("addition", "swap", "removal")
 SIDES = tuple(f"{side}_expansion_ratio" for side in ("up", "down", "left", "right"))
 Plan = tuple[str, dict[str, Any]]
-
-
-class Unfit(Exception):
-    """Kling cannot do this; the message says why."""
 
 
 def plan(operation: AnyOperation, model: str, known_as: str) -> Plan:
@@ -81,6 +84,16 @@ def plan(operation: AnyOperation, model: str, known_as: str) -> Plan:
             return _sound(operation)
         case SpeechRequest():
             return "audio/tts", _speech(operation)
+        case VoiceRequest():
+            return "general/custom-voices", _voice(operation)
+        case ElementRequest():
+            return "general/advanced-custom-elements", _element(operation)
+        case FacesRequest():
+            return "videos/identify-face", {}
+        case SelectionRequest():
+            return "videos/multi-elements/init-selection", {}
+        case RecogniseRequest():
+            return "videos/image-recognize", {}
         case _:
             raise Unfit(f"kling does not do {operation.kind}")
     return path, body if path == "images/editing/expand" else {"model_name": model, **body}
@@ -224,8 +237,8 @@ def _restyle(operation: RestyleRequest, model: str) -> Plan:
         if len(operation.references) > 4:
             raise Unfit(f"{model} takes 4 pictures beside a clip, got {len(operation.references)}")
         return "videos/omni-video", {**_words(operation, ""), "mode": "pro"}
-    if operation.extra.get("edit_mode") != "addition" or operation.format != FORMAT:
-        raise Unfit(f"{model} changes a clip by marks in it, which cannot be made here; {OMNI_VIDEO[0]} changes one by words")
+    if operation.extra.get("edit_mode") not in EDITS or operation.format != FORMAT or not operation.used("selection"):
+        raise Unfit(f"{model} changes a clip by marks made in it before; {OMNI_VIDEO[0]} changes one by words")
     return "videos/multi-elements", {**_words(operation, ""), **_seconds(operation.seconds, (5, 10), model)}
 
 
@@ -280,7 +293,9 @@ def _image(operation: ImageRequest, model: str) -> Plan:
 
 
 def _lip_sync(operation: LipSyncRequest) -> Plan:
-    if "face_choose" in operation.extra:
+    if operation.used("faces"):
+        if not operation.extra.get("face_choose"):
+            raise Unfit("a lip sync of one of several faces says which one, and when")
         return "videos/advanced-lip-sync", {}
     if operation.sound:
         return "videos/lip-sync", {"input": {"mode": "audio2video"}}
@@ -327,6 +342,27 @@ def _speech(operation: SpeechRequest) -> dict[str, Any]:
         raise Unfit("kling speaks 0.8 to 2 times as fast, and has no volume, pitch and emotion")
     voice = {"voice_id": operation.voice, "voice_language": operation.language or "zh"}
     return {"text": operation.text, **voice, "voice_speed": round(operation.speed, 1)}
+
+
+def _voice(operation: VoiceRequest) -> dict[str, Any]:
+    if operation.prompt or operation.text:
+        raise Unfit("kling makes a voice like one that it hears, not from a description, and speaks no sample")
+    if not operation.sound and not operation.parent:
+        raise Unfit("kling needs a sound or a video of its own to hear a voice in")
+    if not 1 <= len(operation.name) <= 20:
+        raise Unfit(f"kling takes 1 to 20 characters as a voice's name, got {len(operation.name)}")
+    return {"voice_name": operation.name}
+
+
+def _element(operation: ElementRequest) -> dict[str, Any]:
+    if not 1 <= len(operation.name) <= 20 or not 1 <= len(operation.description) <= 100:
+        raise Unfit("kling takes 1 to 20 characters as an element's name and 1 to 100 to describe it")
+    if bool(operation.pictures) == bool(operation.video):
+        raise Unfit("kling takes pictures of an element, or a clip, one of the two")
+    if operation.pictures and not 2 <= len(operation.pictures) <= 4:
+        raise Unfit(f"kling takes 2 to 4 pictures of an element, got {len(operation.pictures)}")
+    kind = "image_refer" if operation.pictures else "video_refer"
+    return {"element_name": operation.name, "element_description": operation.description, "reference_type": kind}
 
 
 def _words(operation: Any, motion: str, *, needed: bool = True) -> dict[str, Any]:

@@ -10,16 +10,21 @@ from genway.operations import (
     AvatarRequest,
     ClipOperation,
     EffectRequest,
+    ElementRequest,
     ExtendRequest,
+    FacesRequest,
     ImageRequest,
     LipSyncRequest,
     MediaRef,
     Parent,
     PerformanceRequest,
+    RecogniseRequest,
     RestyleRequest,
+    SelectionRequest,
     SoundRequest,
     TryOnRequest,
     VideoRequest,
+    VoiceRequest,
 )
 from genway.providers.base import Files, VendorLost, VendorRefused
 from genway.providers.http import at
@@ -56,8 +61,18 @@ class Media:
                 changed = [{"video_url": await self._link(operation.source), "refer_type": "base"}]
                 return {"video_list": changed} | await self._list(references, "image_url")
             case RestyleRequest(references=references):
-                session = await self._call("POST", "/v1/videos/multi-elements/init-selection", await self._clip(operation))
-                return {"session_id": at(session, "session_id")} | await self._list(references, "image")
+                [session] = operation.used("selection")
+                return {"session_id": session.kept} | await self._list(references, "image")
+            case FacesRequest() | SelectionRequest():
+                return await self._clip(operation)
+            case RecogniseRequest():
+                return {"image": await self._picture(operation.picture)}
+            case VoiceRequest(parent=parent) if parent:
+                return {"video_id": await self._video_id(parent)}
+            case VoiceRequest(sound=sound) if sound:
+                return {"voice_url": await self._link(sound)}
+            case ElementRequest():
+                return await self._element(operation)
             case TryOnRequest():
                 return {
                     "human_image": await self._picture(operation.person),
@@ -102,15 +117,18 @@ class Media:
         return fields
 
     async def _face(self, operation: LipSyncRequest) -> dict[str, Any]:
-        """A session of Kling's for the clip, and the first face in it with the sound and the times that were asked for."""
-        found = await self._call("POST", "/v1/videos/identify-face", await self._clip(operation))
-        session, face = at(found, "session_id"), at(found, "face_data", 0, "face_id")
-        if not session or face is None:
-            raise VendorRefused("kling finds no face in the clip")
-        choice = {**operation.extra["face_choose"][0], "face_id": str(face)}
+        """The session in which the faces were found, and the face that was chosen, with its sound and the times."""
+        [session] = operation.used("faces")
+        choice = dict(operation.extra["face_choose"][0])
         if operation.sound:
             choice["sound_file"] = await self._sound(operation.sound)
-        return {"session_id": str(session), "face_choose": [choice]}
+        return {"session_id": session.kept, "face_choose": [choice]}
+
+    async def _element(self, operation: ElementRequest) -> dict[str, Any]:
+        if operation.video:
+            return {"element_video_list": {"refer_videos": [{"video_url": await self._link(operation.video)}]}}
+        front, *others = [await self._picture(ref) for ref in operation.pictures]
+        return {"element_image_list": {"frontal_image": front, "refer_images": [{"image_url": other} for other in others]}}
 
     async def _clip(self, operation: ClipOperation) -> dict[str, str]:
         parent = operation.parent

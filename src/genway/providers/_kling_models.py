@@ -61,7 +61,10 @@ IMAGES = ("kling-v1", "kling-v1-5", "kling-v2", "kling-v2-new", "kling-v2-1", "k
 MULTI_IMAGE = ("kling-v2", "kling-v2-1")
 OMNI_IMAGE = ("kling-image-o1",)
 TRY_ON = ("kolors-virtual-try-on-v1", "kolors-virtual-try-on-v1-5")
-NAMELESS = ("expand", "lip-sync", "avatar", "text-to-audio", "video-to-audio", "tts")
+NAMELESS = (
+    *("expand", "lip-sync", "avatar", "text-to-audio", "video-to-audio", "tts"),
+    *("custom-voice", "element", "identify-face", "init-selection", "image-recognize"),
+)
 
 NAMES = tuple(dict.fromkeys((*VIDEO, *OMNI_VIDEO, *IMAGES, *OMNI_IMAGE, *TRY_ON, *NAMELESS)))
 PATHS = (
@@ -72,7 +75,10 @@ PATHS = (
         for name in ("generations", "multi-image2image", "omni-image", "editing/expand", "kolors-virtual-try-on")
     ),
     *(f"audio/{name}" for name in ("text-to-audio", "video-to-audio")),
+    *(f"general/{name}" for name in ("custom-voices", "advanced-custom-elements")),
 )
+# What is answered with the result itself, and knows neither an id of ours nor a callback.
+AT_ONCE = ("videos/identify-face", "videos/multi-elements/init-selection", "videos/image-recognize")
 
 VIDEO_RATIOS = ("16:9", "9:16", "1:1")
 IMAGE_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9")

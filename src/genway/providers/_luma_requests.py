@@ -39,16 +39,13 @@ from genway.providers._luma_models import (
     concepts,
 )
 from genway.providers.base import Files
+from genway.providers.planned import Unfit
 from genway.providers.ratios import nearest_ratio
 
 FORMAT = "luma.official"
 # Of a request in this format; they say what each picture of an operation is for.
 ROLES = "roles"
 USUAL_SHORT_SIDE = 720
-
-
-class Unfit(Exception):
-    """The model cannot do what is asked; the message says why."""
 
 
 def request(operation: AnyOperation, model: str, takes: Takes | None) -> tuple[str, dict[str, Any]]:

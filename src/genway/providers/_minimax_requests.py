@@ -15,13 +15,16 @@ from genway.operations import (
     Camera,
     EffectRequest,
     ImageRequest,
+    LyricsRequest,
     MediaRef,
     MusicRequest,
     SpeechRequest,
     VideoRequest,
+    VoiceRequest,
 )
 from genway.providers import camera
 from genway.providers.base import Files
+from genway.providers.planned import Unfit
 from genway.providers.ratios import nearest_ratio
 
 LONGEST_PROMPT = 2000
@@ -31,13 +34,14 @@ LONGEST_SHORT_TEXT = 9999
 LONGEST_TEXT = 1_000_000
 MOST_PICTURES = 9
 MOST_COMMANDS = 3  # acting together; more are not recommended
+# What voices made here are called there: no client can choose such a name, nor guess one.
+OURS = "genway-"
 INLINE_BYTES = 10_000_000  # a file may have 20 MB; as base64 in a JSON body it should stay well below
 LONG_SPEECH = "minimax.speech_async"
-SYNCHRONOUS = ("/v1/image_generation", "/v1/t2a_v2", "/v1/music_generation")
-
-
-class Unfit(Exception):
-    """The model cannot do what is asked; the message says why."""
+SYNCHRONOUS = (
+    *("/v1/image_generation", "/v1/t2a_v2", "/v1/music_generation", "/v1/lyrics_generation"),
+    *("/v1/voice_clone", "/v1/voice_design"),
+)
 
 
 class Takes(msgspec.Struct, frozen=True):
@@ -84,7 +88,8 @@ SPEECH = (
 )
 MUSIC = ("music-1.5", "music-2.0", "music-2.5", "music-2.5+", "music-2.6", "music-2.6-free")
 INSTRUMENTAL = ("music-2.5+", "music-2.6", "music-2.6-free")
-NAMES = (*VIDEOS, TEMPLATE, *IMAGES, *SPEECH, *MUSIC)
+CLONE, DESIGN, LYRICS = "voice-clone", "voice-design", "lyrics"
+NAMES = (*VIDEOS, TEMPLATE, *IMAGES, *SPEECH, *MUSIC, CLONE, DESIGN, LYRICS)
 
 # A model that a channel names and that is not known here is taken to be like the newest.
 UNTOLD = VIDEOS["MiniMax-Hailuo-2.3"]
@@ -126,6 +131,10 @@ def request(operation: AnyOperation, model: str) -> tuple[str, dict[str, Any]]:
             return "/v1/t2a_v2", body | {"output_format": "url", "stream": False}
         case MusicRequest():
             return "/v1/music_generation", music(operation, model)
+        case LyricsRequest():
+            return "/v1/lyrics_generation", lyrics(operation)
+        case VoiceRequest():
+            return voice(operation)
     raise Unfit(f"minimax does not do {operation.kind}")
 
 
@@ -201,6 +210,8 @@ def image(operation: ImageRequest, model: str) -> dict[str, Any]:
 
 def speech(operation: SpeechRequest, model: str) -> dict[str, Any]:
     """The body of speech, for short texts and long ones. Raises Unfit."""
+    if operation.voice.startswith(OURS) and not operation.used("voice"):
+        raise Unfit(f"there is no voice {operation.voice}")
     if not operation.voice and not operation.extra.get("timbre_weights"):
         raise Unfit(f"{model} needs the name of a voice")
     for name, value, least, most in (
@@ -214,7 +225,8 @@ def speech(operation: SpeechRequest, model: str) -> dict[str, Any]:
         raise Unfit(f"{model} takes a text of 1 to {LONGEST_TEXT} characters, got {len(operation.text)}")
     _check_encoding(operation.encoding, model)
     voice = {"speed": operation.speed, "vol": operation.volume, "pitch": round(operation.pitch)}
-    named = {"voice_id": operation.voice, "emotion": operation.emotion}
+    kept = {parent.name: parent.kept for parent in operation.used("voice")}
+    named = {"voice_id": kept.get(operation.voice, operation.voice), "emotion": operation.emotion}
     body: dict[str, Any] = {
         "model": model,
         "text": operation.text,
@@ -237,6 +249,31 @@ def music(operation: MusicRequest, model: str) -> dict[str, Any]:
     given = {"prompt": prompt, "lyrics": operation.lyrics, "is_instrumental": operation.instrumental}
     body = {"model": model, "output_format": "url", "audio_setting": {"format": operation.encoding}}
     return body | {name: value for name, value in given.items() if value}
+
+
+def lyrics(operation: LyricsRequest) -> dict[str, Any]:
+    """The body of a song's words. Raises Unfit."""
+    if len(operation.prompt) > LONGEST_PROMPT or len(operation.lyrics) > LONGEST_LYRICS:
+        raise Unfit(f"minimax takes {LONGEST_PROMPT} characters of a description and {LONGEST_LYRICS} of lyrics")
+    given = {"prompt": operation.prompt, "lyrics": operation.lyrics, "title": operation.title}
+    body = {"mode": "edit" if operation.lyrics else "write_full_song"}
+    return body | {name: value for name, value in given.items() if value}
+
+
+def voice(operation: VoiceRequest) -> tuple[str, dict[str, Any]]:
+    """The path of a voice and its body but for the files and the vendor's name of it. Raises Unfit."""
+    if operation.parent:
+        raise Unfit("minimax hears a voice in a sound, not in a video")
+    if bool(operation.sound) == bool(operation.prompt):
+        raise Unfit("minimax makes a voice from a sound, or from a description, one of the two")
+    if operation.prompt:
+        if not operation.text:
+            raise Unfit("minimax needs a text to speak as a sample of the voice")
+        return "/v1/voice_design", {"prompt": operation.prompt, "preview_text": operation.text}
+    # Who speaks the sample is a field of this format alone.
+    speaker = operation.extra.get("model") if operation.format.startswith("minimax.") else None
+    sample = {"text": operation.text, "model": speaker or SPEECH[0]} if operation.text else {}
+    return "/v1/voice_clone", sample
 
 
 def _check_pictures(operation: VideoRequest, model: str, takes: Takes) -> None:

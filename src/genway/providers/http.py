@@ -75,12 +75,19 @@ class HttpProvider(Provider):
         return {"Authorization": f"Bearer {self.channel.secret}"}
 
     async def call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, submitting: bool = False, seconds: float = 0
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        form: aiohttp.FormData | None = None,
+        submitting: bool = False,
+        seconds: float = 0,
     ) -> Any:
         """The decoded JSON of a 2xx answer, or None if that has no body.
 
-        submitting: whether this call starts work, so that a lost or unclear answer is OutcomeUnknown. seconds: the least time
-        that the vendor is given, where the answer is the work itself.
+        form: what is sent in place of a JSON body. submitting: whether this call starts work, so that a lost or unclear
+        answer is OutcomeUnknown. seconds: the least time that the vendor is given, where the answer is the work itself.
         Raises ProviderError. Redirects are not followed: the key belongs to the configured address alone.
         """
         total = max(self.channel.timeout, seconds)
@@ -88,7 +95,8 @@ class HttpProvider(Provider):
             async with self.http.request(
                 method,
                 self.address + path,
-                json=body,
+                json=body if form is None else None,
+                data=form,
                 headers=self.headers(),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=total, connect=min(CONNECT_SECONDS, total * 0.9)),

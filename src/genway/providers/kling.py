@@ -23,20 +23,27 @@ import aiohttp
 from genway.operations import (
     AnyOperation,
     AvatarRequest,
+    DirectCall,
     EffectRequest,
+    ElementRequest,
     ExtendRequest,
+    FacesRequest,
     ImageRequest,
     LipSyncRequest,
     PerformanceRequest,
+    RecogniseRequest,
     RestyleRequest,
+    SelectionRequest,
     SoundRequest,
     SpeechRequest,
     TryOnRequest,
     VideoRequest,
+    VoiceRequest,
 )
-from genway.providers._kling_bodies import FORMAT, Unfit, plan
+from genway.providers import _kling_keeping as keeping
+from genway.providers._kling_bodies import FORMAT, plan
 from genway.providers._kling_media import Media
-from genway.providers._kling_models import NAMES, PATHS
+from genway.providers._kling_models import AT_ONCE, NAMES, PATHS
 from genway.providers.base import (
     ChannelSettings,
     Failed,
@@ -57,7 +64,8 @@ from genway.providers.base import (
     VendorRefused,
 )
 from genway.providers.extra import with_extra
-from genway.providers.http import MODERATION, Answer, HttpProvider, at
+from genway.providers.http import MODERATION, Answer, at
+from genway.providers.planned import PlannedProvider
 
 TOKEN_SECONDS, TOKEN_EARLY, TOKEN_SPARE = 1800, 5, 300
 DAY_MILLISECONDS = 24 * 3600 * 1000
@@ -92,7 +100,7 @@ class Signer:
         return self._token
 
 
-class Kling(HttpProvider):
+class Kling(PlannedProvider):
     """A task's vendor id is its route and Kling's own id: `videos/text2video/840000000000000001`."""
 
     name = "kling"
@@ -109,9 +117,16 @@ class Kling(HttpProvider):
         RestyleRequest,
         PerformanceRequest,
         ImageRequest,
+        VoiceRequest,
+        ElementRequest,
+        FacesRequest,
+        SelectionRequest,
+        RecogniseRequest,
     )
+    calls = keeping.CALLS
     models: Mapping[str, str] = {f"kling/{name}": name for name in NAMES}
-    poll: ClassVar[Poll] = Poll(first=5.0, factor=1.3, longest=15.0)
+    # The API states that it limits no queries.
+    poll: ClassVar[Poll] = Poll(first=5.0, factor=1.3, longest=15.0, per_second=100)
 
     def __init__(self, channel: ChannelSettings, http: aiohttp.ClientSession) -> None:
         super().__init__(channel, http)
@@ -119,6 +134,7 @@ class Kling(HttpProvider):
         wanted = channel.options.get("auth", "jwt" if secret else "bearer")
         self._parts = (access, secret)
         self._signer = Signer(access, secret) if wanted == "jwt" else None
+        self._keeping = keeping.Keeping(self._call)
 
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._signer.token() if self._signer else self.channel.secret}"}
@@ -128,25 +144,16 @@ class Kling(HttpProvider):
             text = text.replace(part, "***") if part else text
         return super().clean(text)
 
-    def refusal(self, operation: AnyOperation) -> str | None:
-        reason = super().refusal(operation)
-        if reason is None:
-            try:
-                self._plan(operation, self.models[operation.model])
-            except Unfit as unfit:
-                return str(unfit)
-        return reason
-
     async def submit(self, submission: Submission) -> Submitted | Finished:
         operation = submission.operation
-        try:
-            path, body = self._plan(operation, submission.model)
-        except Unfit as unfit:
-            raise VendorRefused(str(unfit)) from None
+        path, body = self.planned(submission)
         media = await Media(submission.files, self._call).fields(operation, path)
         body = with_extra(body, media)
         if operation.format == FORMAT:
             body = with_extra(body, operation.extra, keep=KEPT)
+        body = await self._keeping.renamed(body, operation.uses)
+        if path in AT_ONCE:
+            return keeping.made(path, await self._call("POST", f"/v1/{path}", body, submitting=True))
         body["external_task_id"] = submission.reference
         if submission.callback_url:
             body["callback_url"] = submission.callback_url
@@ -170,6 +177,9 @@ class Kling(HttpProvider):
                 refused = MODERATION.search(words) or RISK.search(words)
                 return Failed("moderation" if refused else "vendor_error", self.clean(words))
         raise self.unclear(f"kling answered a status that is not known: {at(data, 'task_status')!r}", submitting=False)
+
+    async def answer(self, asked: DirectCall) -> dict[str, Any]:
+        return await self._keeping.answer(asked)
 
     async def find(self, reference: str) -> Submitted | None:
         """Every attempt carries its reference as `external_task_id`, which each route can be asked for at no cost."""
@@ -197,7 +207,7 @@ class Kling(HttpProvider):
             return OutcomeUnknown if submitting else VendorDown
         return super().verdict(answer, submitting)
 
-    def _plan(self, operation: AnyOperation, model: str) -> tuple[str, dict[str, Any]]:
+    def plan(self, operation: AnyOperation, model: str) -> tuple[str, dict[str, Any]]:
         return plan(operation, model, operation.model)
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, submitting: bool = False) -> Any:
@@ -216,10 +226,12 @@ class Kling(HttpProvider):
         files = [ResultFile("video", url=url) for url in _addresses(result, "videos", "url")]
         files += [ResultFile("image", url=url) for url in _addresses(result, "images", "url")]
         files += [ResultFile("audio", url=url) for url in _addresses(result, "audios", "url", "url_mp3", "url_wav")]
-        if not files:
+        details, samples = keeping.kept(result)
+        files += samples
+        if not files and not details:
             raise self.unclear("kling says that it succeeded and gives no result", submitting=False)
         units = at(data, "final_unit_deduction")
-        return Finished(tuple(files), {"units": str(units)} if units else {})
+        return Finished(tuple(files), details | ({"units": str(units)} if units else {}))
 
 
 def _addresses(result: Any, kind: str, *names: str) -> list[str]:

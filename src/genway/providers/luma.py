@@ -21,7 +21,7 @@ from genway.operations import (
     VideoRequest,
 )
 from genway.providers._luma_models import MODELS
-from genway.providers._luma_requests import FORMAT, ROLES, Unfit, media, request
+from genway.providers._luma_requests import FORMAT, ROLES, media, request
 from genway.providers.base import (
     Failed,
     Finished,
@@ -35,7 +35,8 @@ from genway.providers.base import (
     VendorRefused,
 )
 from genway.providers.extra import with_extra
-from genway.providers.http import MODERATION, Answer, HttpProvider, at
+from genway.providers.http import MODERATION, Answer, at
+from genway.providers.planned import PlannedProvider
 
 BASE = "/dream-machine/v1"
 # Fields that decide the price or the work come from the operation alone, whatever a client's unknown fields say.
@@ -44,7 +45,7 @@ UNKNOWN = re.compile(r"generation\b.*\bnot (be )?(found|exist)|no (such )?genera
 UNREADABLE = "Failed to read user input frames"
 
 
-class Luma(HttpProvider):
+class Luma(PlannedProvider):
     """Luma, official format."""
 
     name = "luma"
@@ -53,21 +54,9 @@ class Luma(HttpProvider):
     models: Mapping[str, str] = {f"luma/{name}": name for name in MODELS}
     poll = Poll(first=3.0, factor=1.2, longest=10.0)
 
-    def refusal(self, operation: AnyOperation) -> str | None:
-        reason = super().refusal(operation)
-        if reason is None:
-            try:
-                self._request(operation, self.models[operation.model])
-            except Unfit as unfit:
-                return str(unfit)
-        return reason
-
     async def submit(self, submission: Submission) -> Submitted:
         operation = submission.operation
-        try:
-            path, body = self._request(operation, submission.model)
-        except Unfit as unfit:
-            raise VendorRefused(str(unfit)) from None
+        path, body = self.planned(submission)
         body |= await media(operation, submission.files)
         if operation.format == FORMAT:
             known = {name: value for name, value in operation.extra.items() if name != ROLES}
@@ -126,7 +115,7 @@ class Luma(HttpProvider):
             return Finished((ResultFile("image", url=image),))
         raise self.unclear("luma says completed and gives no file", submitting=False)
 
-    def _request(self, operation: AnyOperation, model: str) -> tuple[str, dict[str, Any]]:
+    def plan(self, operation: AnyOperation, model: str) -> tuple[str, dict[str, Any]]:
         """Raises Unfit. A model that we have never heard of is taken to be like the one that the channel has it replace."""
         usual = type(self).models.get(operation.model, "")
         return request(operation, model, MODELS.get(model) or MODELS.get(usual))

@@ -11,25 +11,32 @@ API has no field for:
 
 from __future__ import annotations
 
+import asyncio
+from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
 import msgspec
 
 from genway.operations import (
     AnyOperation,
+    DirectCall,
     EffectRequest,
     ImageRequest,
+    LyricsRequest,
+    MediaRef,
     MusicRequest,
     SpeechRequest,
     VideoRequest,
+    VoiceRequest,
 )
 from genway.providers import _minimax_requests as requests
-from genway.providers._minimax_requests import Unfit
 from genway.providers.base import (
     Failed,
+    Files,
     Finished,
     OutcomeUnknown,
     Poll,
@@ -48,12 +55,17 @@ from genway.providers.base import (
     VendorRefused,
 )
 from genway.providers.extra import with_extra
-from genway.providers.http import Answer, HttpProvider, at
+from genway.providers.http import Answer, at
+from genway.providers.planned import PlannedProvider
 
 SYNCHRONOUS_SECONDS = 300.0
 
 # Fields that decide the price, or how the answer is read, come from the operation alone.
-FIXED = ("model", "duration", "resolution", "n", "response_format", "output_format", "stream", "text")
+FIXED = (
+    *("model", "duration", "resolution", "n", "response_format", "output_format", "stream", "text", "mode"),
+    *("voice_id", "file_id", "clone_prompt", "voice_setting.voice_id"),
+)
+VOICES, DELETE = "minimax/voices", "minimax/delete"
 QUERIES = {
     "video": "/v1/query/video_generation",
     "template": "/v1/query/video_template_generation",
@@ -72,32 +84,27 @@ WAITING, WORKING, DONE = ("preparing", "queueing"), ("processing",), ("success",
 ENDED = ("fail", "failed", "error", "expired")
 
 
-class MiniMax(HttpProvider):
+class MiniMax(PlannedProvider):
     """MiniMax, official format."""
 
     name = "minimax"
     base_url = "https://api.minimax.io"
-    operations = (VideoRequest, EffectRequest, ImageRequest, SpeechRequest, MusicRequest)
+    operations = (VideoRequest, EffectRequest, ImageRequest, SpeechRequest, MusicRequest, LyricsRequest, VoiceRequest)
+    calls = (VOICES, DELETE)
     models: Mapping[str, str] = {f"minimax/{name}": name for name in requests.NAMES}
-    poll = Poll(first=3.0, factor=1.4, longest=20.0)
+    # Requests a minute are stated for new work alone, and are few; queries are kept modest.
+    poll = Poll(first=3.0, factor=1.4, longest=20.0, per_second=10)
 
-    def refusal(self, operation: AnyOperation) -> str | None:
-        reason = super().refusal(operation)
-        if reason is None:
-            try:
-                requests.request(operation, self.models[operation.model])
-            except Unfit as unfit:
-                return str(unfit)
-        return reason
+    def plan(self, operation: AnyOperation, model: str) -> tuple[str, dict[str, Any]]:
+        return requests.request(operation, model)
 
     async def submit(self, submission: Submission) -> Submitted | Finished:
         """The vendor's id carries where to ask for it, `video:1763…`."""
         operation = submission.operation
-        try:
-            path, body = requests.request(operation, submission.model)
-        except Unfit as unfit:
-            raise VendorRefused(str(unfit)) from None
+        path, body = self.planned(submission)
         body |= await requests.pictures(operation, submission.files)
+        if isinstance(operation, VoiceRequest):
+            body |= {"voice_id": f"{requests.OURS}{submission.reference}"} | await self._recordings(operation, submission.files)
         if operation.format.startswith("minimax."):
             body = with_extra(body, operation.extra, keep=FIXED)
         synchronous = path in requests.SYNCHRONOUS
@@ -105,6 +112,10 @@ class MiniMax(HttpProvider):
             body["callback_url"] = submission.callback_url
         seconds = SYNCHRONOUS_SECONDS if synchronous else 0
         answer = self.opened(await self.call("POST", self.path(path), body, submitting=True, seconds=seconds), submitting=True)
+        if isinstance(operation, VoiceRequest):
+            return self._voice(answer, str(body["voice_id"]))
+        if isinstance(operation, LyricsRequest):
+            return Finished((), {name: str(at(answer, name) or "") for name in ("song_title", "style_tags", "lyrics")})
         if synchronous:
             return self._made(answer)
         task_id = at(answer, "task_id")
@@ -132,6 +143,15 @@ class MiniMax(HttpProvider):
                 role: Role = "audio" if kind == "speech" else "video"
                 return Finished((ResultFile(role, url=await self._link(answer)),))
         raise self.unclear(f"{self.name} answered a status that is not known: {at(answer, 'status')!r}", submitting=False)
+
+    async def answer(self, asked: DirectCall) -> dict[str, Any]:
+        if asked.call == DELETE:
+            [parent] = asked.uses
+            body = {"voice_type": asked.arguments["voice_type"], "voice_id": parent.kept}
+            told = self.opened(await self.call("POST", self.path("/v1/delete_voice"), body), submitting=False)
+        else:
+            told = self.opened(await self.call("POST", self.path("/v1/get_voice"), {"voice_type": "system"}), submitting=False)
+        return dict(told) if isinstance(told, Mapping) else {}
 
     async def test(self) -> str:
         """There is no free call, but a question for a task that cannot exist is answered only to a good key."""
@@ -166,6 +186,26 @@ class MiniMax(HttpProvider):
         found = VERDICTS.get(code, OutcomeUnknown if submitting else VendorDown)
         # The table has no code for an id that is not known; a query has nothing else that could be invalid.
         return VendorLost if found is VendorRefused and not submitting else found
+
+    async def _recordings(self, operation: VoiceRequest, files: Files) -> dict[str, Any]:
+        """What a voice is to be like, sent ahead. Nothing is made by that."""
+        if operation.sound is None:
+            return {}
+        fields: dict[str, Any] = {"file_id": await self._uploaded(operation.sound, "voice_clone", files)}
+        if operation.example:
+            example = await self._uploaded(operation.example, "prompt_audio", files)
+            fields["clone_prompt"] = {"prompt_audio": example, "prompt_text": operation.example_text}
+        return fields
+
+    async def _uploaded(self, ref: MediaRef, purpose: str, files: Files) -> int:
+        path = await files.path(ref)
+        form = aiohttp.FormData({"purpose": purpose})
+        form.add_field("file", await asyncio.to_thread(path.read_bytes), filename=path.name)
+        answer = self.opened(await self.call("POST", self.path("/v1/files/upload"), form=form), submitting=False)
+        file_id = at(answer, "file", "file_id")
+        if not isinstance(file_id, int | str):
+            raise self.unclear(f"{self.name} took a file and named none", submitting=False)
+        return int(file_id)
 
     async def _link(self, answer: Any) -> str:
         """Where the file of a task that has succeeded is; a link works for an hour, so it is asked for anew each time."""
@@ -204,3 +244,12 @@ class MiniMax(HttpProvider):
         if not isinstance(sound, str) or not sound.startswith(("http://", "https://")):
             raise self.unclear(f"{self.name} says that it succeeded and gives nothing", submitting=True)
         return Finished((ResultFile("audio", url=sound),))
+
+    def _voice(self, answer: Any, name: str) -> Finished:
+        """A voice, and the sample of it: a link, or a sound as hex."""
+        kept = {"kept": str(at(answer, "voice_id") or name)}
+        link, sample = at(answer, "demo_audio"), at(answer, "trial_audio")
+        if isinstance(sample, str) and sample:
+            with suppress(ValueError):
+                link = f"data:audio/mpeg;base64,{b64encode(bytes.fromhex(sample)).decode()}"
+        return Finished((ResultFile("audio", url=link),) if isinstance(link, str) and link else (), kept)

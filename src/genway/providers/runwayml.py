@@ -38,10 +38,10 @@ from genway.providers.base import (
     Submission,
     Submitted,
     VendorLost,
-    VendorRefused,
 )
 from genway.providers.extra import with_extra
-from genway.providers.http import MODERATION, HttpProvider, at
+from genway.providers.http import MODERATION, at
+from genway.providers.planned import PlannedProvider, Unfit
 from genway.providers.ratios import nearest_ratio
 
 FORMAT = "runwayml"
@@ -64,14 +64,10 @@ WORK: Mapping[Route, str] = {
 UPSCALE_FACTORS = {"upscale_v1": 4.0}
 
 
-class Unfit(Exception):
-    """The model cannot do what is asked; the message says why."""
-
-
 Doable = VideoRequest | RestyleRequest | PerformanceRequest | UpscaleRequest | ImageRequest
 
 
-class Runwayml(HttpProvider):
+class Runwayml(PlannedProvider):
     """Runway, official format. Source of every fact: docs.dev.runwayml.com and the types of its SDK."""
 
     name = "runwayml"
@@ -91,22 +87,10 @@ class Runwayml(HttpProvider):
     def headers(self) -> dict[str, str]:
         return {**super().headers(), "X-Runway-Version": VERSION}
 
-    def refusal(self, operation: AnyOperation) -> str | None:
-        reason = super().refusal(operation)
-        if reason is None:
-            try:
-                self._body(operation, self.models[operation.model])
-            except Unfit as unfit:
-                return str(unfit)
-        return reason
-
     async def submit(self, submission: Submission) -> Submitted:
         """The vendor's id carries what comes out, `video:17f2…`, as an answer to a poll does not say."""
         operation = submission.operation
-        try:
-            route, body = self._body(operation, submission.model)
-        except Unfit as unfit:
-            raise VendorRefused(str(unfit)) from None
+        route, body = self.planned(submission)
         body |= await _media(operation, route, body["model"], submission.files)
         if operation.format == FORMAT:
             body = with_extra(body, operation.extra, keep=PRICED)
@@ -153,7 +137,7 @@ class Runwayml(HttpProvider):
             raise self.unclear("runwayml answered without a credit balance", submitting=False)
         return f"the key is good; {balance:g} credits left"
 
-    def _body(self, operation: AnyOperation, model: str) -> tuple[Route, dict[str, Any]]:
+    def plan(self, operation: AnyOperation, model: str) -> tuple[Route, dict[str, Any]]:
         """The route and everything of its body but the files. Raises Unfit."""
         if not isinstance(operation, Doable):
             raise Unfit(f"runwayml does not do {operation.kind}")

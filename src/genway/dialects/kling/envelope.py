@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from math import ceil
 from typing import Any
@@ -10,6 +11,8 @@ from genway.billing import money
 from genway.dialects.base import Answer, Asking, Format
 from genway.dialects.genway import as_json
 from genway.dialects.kling.auth import TokenRefused
+from genway.dialects.numbers import number
+from genway.dialects.rendering import failure, link, provider_header
 from genway.errors import (
     Forbidden,
     GenwayError,
@@ -23,12 +26,10 @@ from genway.errors import (
     Unavailable,
 )
 from genway.gateway import Gateway, Quote
-from genway.operations import SoundRequest
+from genway.operations import ElementRequest, SoundRequest, VoiceRequest
 from genway.tasks.model import File, State, Task
 
 SUCCESS = "SUCCEED"
-PROVIDER_HEADER = "X-Genway-Provider"
-ENDINGS = {State.FAILED: "failed", State.CANCELLED: "was cancelled", State.EXPIRED: "ran out of time"}
 MADE = frozenset({"video", "image", "audio"})
 
 STATUS = {
@@ -52,6 +53,17 @@ class TooManyTasks(RateLimited):
     """The key has as many tasks as it may have at once."""
 
 
+class Moderated(InvalidRequest):
+    """The vendor's rules forbid it."""
+
+
+class WorkFailed(GenwayError):
+    """What is answered within the request failed; nothing is charged for it."""
+
+    code = "work_failed"
+    status = 500
+
+
 class LateAnswer(Unavailable):
     """What is answered within the request was not done in time."""
 
@@ -63,10 +75,10 @@ class Changes(Format, frozen=True):
         return state.ended or state is State.RUNNING
 
 
-def ok(data: Any, request_id: str, task: Task | None = None) -> Answer:
-    """A good answer."""
+def ok(data: Any, request_id: str, task: Task | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+    """A good answer. headers: those that the task's own do not tell of."""
     content = {"code": 0, "message": SUCCESS, "request_id": request_id, "data": data}
-    return Answer(content, headers={PROVIDER_HEADER: "local"} if task and task.local else {})
+    return Answer(content, headers=headers or provider_header(task))
 
 
 def task_data(task: Task) -> dict[str, Any]:
@@ -75,16 +87,16 @@ def task_data(task: Task) -> dict[str, Any]:
     data: dict[str, Any] = {
         "task_id": task.id,
         "task_status": STATUS[task.state],
-        "task_status_msg": _failure(task),
+        "task_status_msg": failure(task),
         "task_info": _info(task),
         "task_result": _results(task) if succeeded else {},
-        "created_at": _milliseconds(task.created_at),
-        "updated_at": _milliseconds(task.updated_at),
+        "created_at": milliseconds(task.created_at),
+        "updated_at": milliseconds(task.updated_at),
     }
     if "watermark" in task.context:
         data["watermark_info"] = {"enabled": task.context["watermark"]}
     if succeeded:
-        data["final_unit_deduction"] = _units(task)
+        data["final_unit_deduction"] = task_units(task)
         data["final_balance_deduction"] = {"quota": money.show(task.charged), "list_price": money.show(task.held)}
     if task.warnings:
         data["warnings"] = list(task.warnings)
@@ -150,17 +162,14 @@ def _codes(error: GenwayError, asking: Asking) -> tuple[int, int]:
             return 503, 5001
         case InvalidRequest(status=405):
             return 404, 1202
+        case Moderated():
+            return 400, 1301
         case _ if error.status < 500:
             return 400, 1201 if error.field else 1200
     return 500, 5000
 
 
-def _failure(task: Task) -> str:
-    """Why there is no result, in words for a person; empty where there is one, or may be one yet."""
-    return (task.error_message or f"the task {ENDINGS[task.state]}") if task.state in ENDINGS else ""
-
-
-def _units(task: Task) -> str:
+def task_units(task: Task) -> str:
     """The points charged, rounded up, at the rate of the time when the task was made."""
     return str(ceil(Fraction(task.charged * int(task.context["points_per_unit"]), money.MICRO)))
 
@@ -180,8 +189,29 @@ def _results(task: Task) -> dict[str, Any]:
     images = [{"index": number, "url": file.url} for number, file in enumerate(pictures)]
     sounds = [(index, file) for index, file in numbered if file.role == "audio"]
     audios = [_recording(task, sounds)] if sounds and isinstance(task.operation, SoundRequest) else _speeches(task, sounds)
+    if isinstance(task.operation, VoiceRequest):
+        return {"voices": [_voice(task, task.operation)]}
+    if isinstance(task.operation, ElementRequest):
+        return {"elements": [_element(task, task.operation)]}
     found: dict[str, Any] = {"videos": videos, "images": images, "audios": audios}
     return {name: items for name, items in found.items() if items}
+
+
+def _voice(task: Task, operation: VoiceRequest) -> dict[str, Any]:
+    name = str(number(task))
+    return {"voice_id": name, "voice_name": operation.name, "trial_url": link(task, "audio"), "owned_by": task.account_id}
+
+
+def _element(task: Task, operation: ElementRequest) -> dict[str, Any]:
+    return {
+        "element_id": number(task),
+        "element_name": operation.name,
+        "element_description": operation.description,
+        "reference_type": "image_refer" if operation.pictures else "video_refer",
+        "tag_list": operation.extra.get("tag_list", []),
+        "owned_by": task.account_id,
+        "status": "succeed",
+    }
 
 
 def _recording(task: Task, sounds: list[tuple[int, File]]) -> dict[str, Any]:
@@ -198,5 +228,5 @@ def _speeches(task: Task, sounds: list[tuple[int, File]]) -> list[dict[str, Any]
     return [{"id": result_id(task, index), "url": file.url, "duration": duration(file)} for index, file in sounds]
 
 
-def _milliseconds(seconds: float) -> int:
+def milliseconds(seconds: float) -> int:
     return int(seconds * 1000)

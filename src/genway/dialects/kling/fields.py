@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import Annotated, Any, Literal
 
@@ -13,10 +11,12 @@ from msgspec import Meta
 from genway.access.model import Asked, Caller
 from genway.dialects.base import Answer, submit
 from genway.dialects.body import Body, shown
-from genway.dialects.kling.envelope import TooManyTasks, duration, made, ok, task_data
+from genway.dialects.kling.envelope import LateAnswer, Moderated, TooManyTasks, WorkFailed, duration, made, ok, task_data
+from genway.dialects.numbers import by_number
+from genway.dialects.rendering import failure
 from genway.errors import InvalidRequest, RateLimited, TaskNotFound
 from genway.gateway import Gateway
-from genway.operations import AnyOperation, Camera, MediaRef, Parent
+from genway.operations import AnyOperation, Camera, ElementRequest, KeptRequest, MediaRef, Parent, VoiceRequest
 from genway.tasks.model import File, State, Task
 
 FORMAT = "kling"
@@ -24,6 +24,8 @@ V1 = "/kling/v1"
 PRESET_STRENGTH = 5.0
 # What is taken for the length, and so for the price, of a clip or a sound elsewhere: nothing is fetched to find out.
 UNTOLD_SECONDS = 10.0
+AT_ONCE_SECONDS = 60.0
+VOICES = ("voice_id", "element_voice_id")
 
 Prompt = Annotated[str, Meta(max_length=2500)]
 Guidance = Annotated[float, Meta(ge=0, le=1)]
@@ -163,23 +165,6 @@ async def sound(gateway: Gateway, caller: Caller, audio_id: str, sound_file: str
     return MediaRef(media_id=file.media_id), file.seconds or UNTOLD_SECONDS
 
 
-def session(chosen: Clip) -> str:
-    """An id for looking at a clip first and working on it later. It holds which clip that is, and nothing that is secret."""
-    video = chosen.video
-    names = ["", video.url or video.media_id] if video else [chosen.told["id"], ""]
-    return base64.urlsafe_b64encode(msgspec.json.encode(names)).decode().rstrip("=")
-
-
-async def session_clip(gateway: Gateway, caller: Caller, session_id: str) -> Clip:
-    """The clip of a session; whether the caller may have it is looked at again. Raises InvalidRequest."""
-    try:
-        text = base64.b64decode(session_id + "=" * (-len(session_id) % 4), altchars=b"-_", validate=True)
-        video_id, video_url = msgspec.json.decode(text, type=tuple[str, str])
-    except (binascii.Error, ValueError, msgspec.MsgspecError):
-        raise InvalidRequest(f"the session_id of an earlier answer, got {shown(session_id)}", field="session_id") from None
-    return await clip(gateway, caller, video_id, video_url)
-
-
 def kept(body: Body, *names: str) -> dict[str, Any]:
     """The fields that only Kling knows, for a provider of this format."""
     own = {name: msgspec.to_builtins(value) for name in names if (value := getattr(body, name))}
@@ -208,6 +193,8 @@ async def begin(
         told["parent_video"] = parent_video
     if body.watermark_info:
         told["watermark"] = body.watermark_info.enabled
+    if uses := await named_here(gateway, asked.caller, body):
+        operation = msgspec.structs.replace(operation, uses=operation.uses + uses)
     try:
         return await submit(
             gateway,
@@ -232,6 +219,46 @@ async def begun(
     """The answer to a task that was begun; see `begin`."""
     task = await begin(endpoint, operation, body, gateway, asked, parent_video)
     return ok(task_data(task), asked.request_id, task)
+
+
+async def done(
+    endpoint: str,
+    operation: AnyOperation,
+    body: Shared,
+    gateway: Gateway,
+    asked: Asked,
+    parent_video: dict[str, str] | None = None,
+) -> Task:
+    """The task of what is answered within the request. Raises LateAnswer, what a failure stands for, what `begin` raises."""
+    task = await begin(endpoint, operation, body, gateway, asked, parent_video)
+    if not task.state.ended:
+        task = await gateway.wait(asked.caller, task.id, AT_ONCE_SECONDS)
+    if not task.state.ended:
+        task = await gateway.cancel(asked.caller, task.id)
+    if task.state is State.SUCCEEDED:
+        return task
+    if task.state is State.CANCELLED:
+        raise LateAnswer(f"not done within {AT_ONCE_SECONDS:g} s; it is cancelled and nothing is charged", retry_after=5)
+    if task.error_code == "moderation":
+        raise Moderated(failure(task))
+    if task.error_code in {"invalid_request", "media_refused", "address_refused", "media_unreachable"}:
+        raise InvalidRequest(failure(task))
+    raise WorkFailed(failure(task))
+
+
+async def named_here(gateway: Gateway, caller: Caller, body: Shared) -> tuple[Parent, ...]:
+    """The voices and elements of the account that a body names. Whatever else it names is for the vendor to know."""
+    names: dict[str, type[KeptRequest]] = {}
+    for holder in (body, getattr(body, "input", None)):
+        names |= {str(getattr(holder, field)): VoiceRequest for field in VOICES if getattr(holder, field, "")}
+    names |= {item.voice_id: VoiceRequest for item in getattr(body, "voice_list", [])}
+    names |= {str(item.element_id): ElementRequest for item in getattr(body, "element_list", [])}
+    found = []
+    for name, kind in names.items():
+        task = await by_number(gateway, caller, name)
+        if task is not None and isinstance(task.operation, kind):
+            found.append(Parent(task.id, name=name))
+    return tuple(found)
 
 
 async def by_external_id(gateway: Gateway, caller: Caller, external_id: str) -> Task | None:

@@ -32,6 +32,8 @@ TRY_ON = ("kolors-virtual-try-on-v1", "kolors-virtual-try-on-v1-5")
 
 # What has no model of its own to name.
 EXPAND, LIP_SYNC, AVATAR = "kling/expand", "kling/lip-sync", "kling/avatar"
+VOICE, ELEMENT = "kling/custom-voice", "kling/element"
+FACES, SELECTION, RECOGNISE = "kling/identify-face", "kling/init-selection", "kling/image-recognize"
 TEXT_TO_AUDIO, VIDEO_TO_AUDIO, SPEECH = "kling/text-to-audio", "kling/video-to-audio", "kling/tts"
 
 ANY_LENGTH = ("kling-v3", *OMNI_VIDEO)

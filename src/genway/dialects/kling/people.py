@@ -1,4 +1,4 @@
-"""Clips with somebody in them: lip-sync, identify-face, advanced-lip-sync, avatar, motion-control; and multi-elements."""
+"""Clips with somebody in them: lip-sync, advanced-lip-sync, avatar, motion-control."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from msgspec import Meta
 from genway.access.model import Asked
 from genway.dialects.base import Answer, Router
 from genway.dialects.kling import models
-from genway.dialects.kling.envelope import ok
 from genway.dialects.kling.fields import (
     FORMAT,
     V1,
@@ -18,23 +17,19 @@ from genway.dialects.kling.fields import (
     Modelled,
     Prompt,
     Shared,
-    Source,
     begun,
     clip,
     kept,
     needed_picture,
-    session,
-    session_clip,
     sound,
 )
-from genway.dialects.kling.videos import Element, Reference
+from genway.dialects.kling.sessions import session_clip, session_of
+from genway.dialects.kling.videos import Element
 from genway.errors import InvalidRequest
 from genway.gateway import Gateway
-from genway.operations import AvatarRequest, LipSyncRequest, PerformanceRequest, RestyleRequest
+from genway.operations import AvatarRequest, FacesRequest, LipSyncRequest, Parent, PerformanceRequest
 
-LONGEST_CLIP_MS = 60_000
 LONGEST_MOTION = {"image": 10, "video": 30}
-PICTURES_TO = {"addition": (1, 2), "swap": (1, 1), "removal": (0, 0)}
 
 route = Router()
 
@@ -105,18 +100,6 @@ class MotionControl(Modelled, kw_only=True):
     element_list: Annotated[list[Element], Meta(max_length=1)] = []
 
 
-class MultiElements(Modelled, kw_only=True):
-    """Something put into a clip, exchanged or taken out. session_id: of init-selection."""
-
-    session_id: str
-    edit_mode: Literal["addition", "swap", "removal"]
-    image_list: Annotated[list[Reference], Meta(max_length=2)] = []
-    prompt: Prompt
-    negative_prompt: Prompt = ""
-    mode: Mode | None = None
-    duration: Literal[5, 10] = 5
-
-
 @route.submit(f"{V1}/videos/lip-sync")
 async def lip_sync(body: LipSync, gateway: Gateway, asked: Asked) -> Answer:
     """Move a mouth to a text or a sound."""
@@ -151,15 +134,6 @@ async def lip_sync(body: LipSync, gateway: Gateway, asked: Asked) -> Answer:
     return await begun("videos/lip-sync", operation, body, gateway, asked, chosen.told)
 
 
-@route.post(f"{V1}/videos/identify-face")
-async def identify_face(body: Source, gateway: Gateway, asked: Asked) -> Answer:
-    """Begin a lip sync. Faces are looked for when the work is done: the one entry stands for the first face there is."""
-    chosen = await clip(gateway, asked.caller, body.video_id, body.video_url)
-    end = int(chosen.seconds * 1000) if chosen.parent else LONGEST_CLIP_MS
-    face = {"face_id": "0", "face_image": "", "start_time": 0, "end_time": end}
-    return ok({"session_id": session(chosen), "final_unit_deduction": "0", "face_data": [face]}, asked.request_id)
-
-
 @route.submit(f"{V1}/videos/advanced-lip-sync")
 async def advanced_lip_sync(body: AdvancedLipSync, gateway: Gateway, asked: Asked) -> Answer:
     """Move the mouth of one face to a part of a sound."""
@@ -167,13 +141,15 @@ async def advanced_lip_sync(body: AdvancedLipSync, gateway: Gateway, asked: Aske
     length = face.sound_end_time - face.sound_start_time
     if length < 2000:
         raise InvalidRequest(f"at least 2000 ms after sound_start_time, got {length}", field=f"{prefix}sound_end_time")
-    chosen = await session_clip(gateway, asked.caller, body.session_id)
+    session = await session_of(gateway, asked.caller, body.session_id, FacesRequest)
+    chosen = session_clip(session)
     speech, _ = await sound(gateway, asked.caller, face.audio_id, face.sound_file, prefix)
     times = {name: getattr(face, name) for name in face.__struct_fields__ if name not in {"audio_id", "sound_file"}}
     operation = LipSyncRequest(
         model=models.LIP_SYNC,
         format=FORMAT,
-        extra={**kept(body), "face_choose": [times]},
+        extra={**kept(body), "face_choose": [{**times, "face_id": str(face.face_id)}]},
+        uses=(Parent(session.id),),
         video=chosen.video,
         parent=chosen.parent,
         sound=speech,
@@ -211,37 +187,3 @@ async def motion_control(body: MotionControl, gateway: Gateway, asked: Asked) ->
         seconds=LONGEST_MOTION[body.character_orientation],
     )
     return await begun("videos/motion-control", operation, body, gateway, asked)
-
-
-@route.post(f"{V1}/videos/multi-elements/init-selection")
-async def init_selection(body: Source, gateway: Gateway, asked: Asked) -> Answer:
-    """Begin changing what is in a clip. Of the clip only its length is told, and that where it was made here."""
-    chosen = await clip(gateway, asked.caller, body.video_id, body.video_url)
-    length = {"original_duration": int(chosen.seconds * 1000)} if chosen.parent else {}
-    return ok({"status": 0, "session_id": session(chosen), "final_unit_deduction": "0", **length}, asked.request_id)
-
-
-@route.submit(f"{V1}/videos/multi-elements")
-async def multi_elements(body: MultiElements, gateway: Gateway, asked: Asked) -> Answer:
-    """Put something into a clip, exchange it or take it out."""
-    least, most = PICTURES_TO[body.edit_mode]
-    if not least <= len(body.image_list) <= most:
-        wanted = str(most) if least == most else f"{least} or {most}"
-        raise InvalidRequest(f"{body.edit_mode} takes {wanted} pictures, got {len(body.image_list)}", field="image_list")
-    chosen = await session_clip(gateway, asked.caller, body.session_id)
-    references = [
-        await needed_picture(gateway, asked.caller, item.image, f"image_list[{index}].image")
-        for index, item in enumerate(body.image_list)
-    ]
-    operation = RestyleRequest(
-        model=models.named(models.MULTI_ELEMENTS, body.model_name, body.model),
-        format=FORMAT,
-        extra=kept(body, "edit_mode", "mode"),
-        video=chosen.video,
-        parent=chosen.parent,
-        prompt=body.prompt,
-        negative_prompt=body.negative_prompt,
-        references=tuple(references),
-        seconds=body.duration,
-    )
-    return await begun("videos/multi-elements", operation, body, gateway, asked, chosen.told)

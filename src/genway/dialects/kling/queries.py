@@ -1,4 +1,4 @@
-"""Single and list queries of every endpoint, the account's costs, and what can only be had from the vendor itself."""
+"""Single and list queries of every endpoint, and the account's costs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from genway.dialects.base import Answer, Asking, Router
 from genway.dialects.body import Body, read
 from genway.dialects.kling.envelope import ok, task_data
 from genway.dialects.kling.fields import FORMAT, V1, by_external_id
-from genway.errors import Forbidden, InvalidRequest, TaskNotFound
+from genway.errors import InvalidRequest, TaskNotFound
 from genway.gateway import Gateway
 
 ENDPOINTS = (
@@ -24,7 +24,10 @@ ENDPOINTS = (
         for name in ("generations", "multi-image2image", "omni-image", "editing/expand", "kolors-virtual-try-on")
     ),
     *(f"audio/{name}" for name in ("text-to-audio", "video-to-audio", "tts")),
+    *(f"general/{name}" for name in ("custom-voices", "advanced-custom-elements")),
 )
+# What is answered within the request and cannot be asked for again.
+AT_ONCE = ("videos/image-recognize", "videos/identify-face", "videos/multi-elements/init-selection")
 PACK = "genway"
 FAR = 253_402_300_799_000
 MILLISECONDS = 1000
@@ -39,6 +42,12 @@ class Page(Body, rename="camel"):
 
     page_num: Annotated[int, Meta(ge=1, le=1000)] = 1
     page_size: Annotated[int, Meta(ge=1, le=500)] = 30
+
+
+class LibraryPage(Page, rename="camel"):
+    """The same for voices and elements."""
+
+    page_size: Annotated[int, Meta(ge=1, le=1000)] = 30
 
 
 class Span(Body):
@@ -65,7 +74,7 @@ async def single(task_id: str, gateway: Gateway, asked: Asked) -> Answer:
 @route.get(*(f"{V1}/{endpoint}" for endpoint in ENDPOINTS))
 async def listing(gateway: Gateway, asked: Asked, asking: Asking, request: Request[Any, Any, Any]) -> Answer:
     """Tell of the endpoint's tasks, newest first."""
-    page = _query(Page, request)
+    page = query_of(LibraryPage if "/general/" in asking.path else Page, request)
     endpoint = "/".join(part for part in asking.path.removeprefix(V1).split("/") if part)
     found = await gateway.list(
         asked.caller, dialect=f"{FORMAT}.{endpoint}", limit=page.page_size, offset=(page.page_num - 1) * page.page_size
@@ -76,7 +85,7 @@ async def listing(gateway: Gateway, asked: Asked, asking: Asking, request: Reque
 @route.get("/kling/account/costs", f"{V1}/account/costs")
 async def costs(gateway: Gateway, asked: Asked, request: Request[Any, Any, Any]) -> Answer:
     """Tell of the account as of one resource pack: what is left, and what there was before the span of time. In units."""
-    span = _query(Span, request)
+    span = query_of(Span, request)
     if span.end_time < span.start_time:
         raise InvalidRequest(f"not before start_time, got {span.end_time}", field="end_time")
     view = await gateway.account(asked.caller)
@@ -99,22 +108,6 @@ async def costs(gateway: Gateway, asked: Asked, request: Request[Any, Any, Any])
     return ok({"code": 0, "msg": "", "resource_pack_subscribe_infos": packs}, asked.request_id)
 
 
-async def vendors_own(asked: Asked) -> Answer:
-    """What the vendor keeps in the account that it belongs to: voices, elements, and what was marked in a clip."""
-    raise Forbidden("this belongs to an account with the vendor and cannot be shared by the accounts here")
-
-
-route.post(
-    f"{V1}/videos/image-recognize",
-    *(f"{V1}/videos/multi-elements/{step}-selection" for step in ("add", "delete", "clear", "preview")),
-    *(f"{V1}/general/{name}" for name in ("custom-voices", "delete-voices", "advanced-custom-elements", "delete-elements")),
-)(vendors_own)
-route.get(
-    *(f"{V1}/general/{name}" for name in ("custom-voices", "presets-voices")),
-    *(f"{V1}/general/{name}" for name in ("advanced-custom-elements", "advanced-presets-elements")),
-)(vendors_own)
-
-
-def _query(type_: type[T], request: Request[Any, Any, Any]) -> T:
+def query_of(type_: type[T], request: Request[Any, Any, Any]) -> T:
     """The query of an address, read as a body is. Raises InvalidRequest."""
     return read(type_, msgspec.json.encode(dict(request.query_params)))

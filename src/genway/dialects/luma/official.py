@@ -14,7 +14,8 @@ from genway.dialects.base import LONGEST_WAIT, Answer, Asking, Router, submit
 from genway.dialects.body import Body, read
 from genway.dialects.luma import concepts, models
 from genway.dialects.luma.models import AspectRatio, Resolution
-from genway.dialects.luma.rendering import echo, failure, link, moment, provider_header
+from genway.dialects.luma.rendering import echo
+from genway.dialects.rendering import failure, link, moment, provider_header
 from genway.errors import GenwayError, InvalidRequest
 from genway.gateway import Gateway
 from genway.operations import AnyOperation, ExtendRequest, ImageRequest, MediaRef, Parent, VideoRequest
@@ -267,15 +268,16 @@ def render(task: Task) -> dict[str, Any]:
     """The generation, also of a task that was asked for in another format."""
     made, name = kind(task), models.name_of(task.operation)
     request = {"generation_type": made, "model": name, "prompt": getattr(task.operation, "prompt", "")}
-    assets = {"video": link(task, "video"), "image": link(task, "image" if made == "image" else "poster")}
+    picture = "image" if made == "image" else "poster"
+    assets = {"video": link(task, "video") or None, "image": link(task, picture) or None}
     if sound := link(task, "audio"):
         assets["audio"] = sound
     generation = {
         "id": task.id,
         "generation_type": made,
         "state": STATES.get(task.state, "failed"),
-        "failure_reason": failure(task),
-        "created_at": moment(task.created_at),
+        "failure_reason": failure(task) or None,
+        "created_at": moment(task.created_at, "microseconds"),
         "assets": {**assets, "progress_video": None} if task.state is State.SUCCEEDED else None,
         "model": name,
         # What older answers had in place of the model.

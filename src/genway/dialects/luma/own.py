@@ -12,7 +12,7 @@ from genway.dialects.base import Answer, Asking, Router, submit
 from genway.dialects.body import Body
 from genway.dialects.luma import models
 from genway.dialects.luma.models import AspectRatio, Resolution
-from genway.dialects.luma.rendering import failure, link, moment, provider_header
+from genway.dialects.rendering import failure, link, moment, provider_header
 from genway.errors import Conflict, GenwayError, InvalidRequest, TaskNotFound
 from genway.gateway import Gateway
 from genway.operations import AnyOperation, ExtendRequest, MediaRef, Parent, Size, VideoRequest
@@ -134,7 +134,7 @@ async def retrieve(task_id: str, gateway: Gateway, asked: Asked) -> Answer:
 async def download(task_id: str, gateway: Gateway, asked: Asked) -> Answer:
     """The address of the video without a watermark; there never is one here."""
     task = await gateway.get(asked.caller, task_id)
-    address = link(task, "video")
+    address = link(task, "video") or None
     if address is None:
         raise Conflict(f"task {task_id} has no video: it is {state(task)}")
     return Answer({"url": address})
@@ -176,7 +176,7 @@ def render(task: Task) -> dict[str, Any]:
     """The task as a query answers it. `download_url` is always there with a video: clients wait for it."""
     video = _file(task, "video")
     if video is not None:
-        video = {**video, "download_url": video["url"], "thumbnail": link(task, "poster")}
+        video = {**video, "download_url": video["url"], "thumbnail": link(task, "poster") or None}
     found = {
         "id": task.id,
         "state": state(task),
@@ -186,11 +186,11 @@ def render(task: Task) -> dict[str, Any]:
         "thumbnail": _file(task, "poster"),
         "video_raw": _file(task, "video"),
         "last_frame": _file(task, "last_frame"),
-        "created_at": moment(task.created_at),
+        "created_at": moment(task.created_at, "microseconds"),
         "queue_state": None,
         "estimate_wait_seconds": None,
     }
-    if (reason := failure(task)) is not None:
+    if reason := failure(task):
         found["failure_reason"] = reason
     return found | ({"warnings": list(task.warnings)} if task.warnings else {})
 
@@ -207,14 +207,14 @@ def row(task: Task) -> dict[str, Any]:
     return {
         # Their rows have numbers; a program that reads them with 53 bits gets this one whole.
         "id": uuid.UUID(task.id).int % 2**53,
-        "created_at": moment(task.created_at),
-        "updated_at": moment(task.updated_at),
+        "created_at": moment(task.created_at, "microseconds"),
+        "updated_at": moment(task.updated_at, "microseconds"),
         "task_id": task.id,
         "platform": "luma",
         "action": ACTIONS.get(task.operation.kind, "LUMA_VIDEO"),
         "status": ROW_STATUS[word],
         "progress": f"{100 if done else round(task.progress * 100)}%",
-        "fail_reason": failure(task) or "",
+        "fail_reason": failure(task),
         "submit_time": int(task.created_at),
         "start_time": int(task.started_at or 0),
         "finish_time": int(task.finished_at or 0),

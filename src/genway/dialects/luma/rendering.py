@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 import msgspec
@@ -11,12 +10,9 @@ from genway.dialects.base import Answer, Asking, Format
 from genway.dialects.body import Body
 from genway.dialects.genway import as_json
 from genway.gateway import Quote
-from genway.tasks.model import State, Task
+from genway.tasks.model import State
 
-PROVIDER_HEADER = "X-Genway-Provider"
 LONGEST_ECHO = 2048
-
-ENDINGS = {State.FAILED: "failed", State.CANCELLED: "was cancelled", State.EXPIRED: "ran out of time"}
 
 
 class Told(Format, frozen=True):
@@ -24,30 +20,6 @@ class Told(Format, frozen=True):
 
     def tells(self, state: State) -> bool:
         return state.ended or state is State.RUNNING
-
-
-def provider_header(task: Task) -> dict[str, str]:
-    """Says so where the built-in provider does the work, which never poses as a vendor's model."""
-    return {PROVIDER_HEADER: "local"} if task.local else {}
-
-
-def moment(seconds: float) -> str:
-    """Unix seconds as `2024-07-22T12:47:28.553735Z`."""
-    at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def failure(task: Task) -> str | None:
-    """Why there is no result, in words for a person."""
-    if not task.state.ended or task.state is State.SUCCEEDED:
-        return None
-    return task.error_message or f"the task {ENDINGS[task.state]}"
-
-
-def link(task: Task, role: str) -> str | None:
-    """The signed link to the first result of that role."""
-    file = task.file(role)
-    return file.url if file else None
 
 
 def echo(body: Body, told: dict[str, str]) -> dict[str, Any]:

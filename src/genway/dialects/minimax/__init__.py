@@ -1,15 +1,15 @@
-"""MiniMax (Hailuo): videos, pictures, speech and music, at the original's own paths and under `/minimax`."""
+"""MiniMax (Hailuo): videos, pictures, speech, voices, music and lyrics, at the original's own paths and under `/minimax`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from genway.dialects.base import Dialect, Format
-from genway.dialects.minimax import files, image, music, speech, video
+from genway.dialects.minimax import files, image, lyrics, music, speech, video, voices
 from genway.dialects.minimax.answers import PREFIXES, outcome, render_error, render_quote
 from genway.tasks.model import Task
 
-_routes = (*video.route.routes, *files.route.routes, *image.route.routes, *speech.route.routes, *music.route.routes)
+_routes = tuple(route for module in (video, files, image, speech, music, lyrics, voices) for route in module.route.routes)
 
 
 def _picture(task: Task) -> dict[str, Any]:
@@ -25,6 +25,9 @@ dialect = Dialect(
         speech.SPEECH: Format(speech.render),
         speech.LONG_SPEECH: Format(speech.render_long),
         music.MUSIC: Format(music.render),
+        lyrics.LYRICS: Format(lyrics.render),
+        voices.CLONE: Format(voices.render_clone),
+        voices.DESIGN: Format(voices.render_design),
     },
     # Beside the prefixes only the exact paths: `/v1` belongs to others too.
     prefixes=(*PREFIXES, *(route.paths[0] for route in _routes)),

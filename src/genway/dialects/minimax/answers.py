@@ -11,6 +11,7 @@ from typing import Any
 from genway.access.model import Asked
 from genway.dialects.base import Answer, Asking
 from genway.dialects.genway import as_json
+from genway.dialects.rendering import failure, provider_header
 from genway.errors import Forbidden, GenwayError, InsufficientBalance, InvalidRequest, RateLimited, Unauthenticated, Unavailable
 from genway.gateway import Quote
 from genway.tasks.model import State, Task
@@ -21,11 +22,9 @@ SENSITIVE_INPUT, SENSITIVE_OUTPUT, DOWNSTREAM, INVALID, BAD_KEY = 1026, 1027, 10
 
 # The official MCP client reads `base_resp` only under HTTP 200, which is what the original answers to everything.
 SOURCE_HEADER = "mm-api-source"
-PROVIDER_HEADER = "X-Genway-Provider"
 TRACE_HEADER = "Trace-Id"
 
 FAILURES: Mapping[str, int] = {"invalid_request": INVALID, "media_refused": INVALID, "address_refused": INVALID}
-ENDINGS = {State.CANCELLED: "the task was cancelled", State.EXPIRED: "the task ran out of time"}
 PROBLEMS: tuple[tuple[type[GenwayError], int], ...] = (
     (InsufficientBalance, BALANCE),
     (RateLimited, RATE),
@@ -59,7 +58,7 @@ def outcome(task: Task) -> dict[str, Any]:
     """The `base_resp` that tells how a task ended: success unless it ended otherwise."""
     if not task.state.ended or task.state is State.SUCCEEDED:
         return OK
-    words = task.error_message or ENDINGS.get(task.state, "the task failed")
+    words = failure(task)
     if task.error_code == "moderation":
         code = SENSITIVE_OUTPUT if task.vendor_id else SENSITIVE_INPUT
     elif task.state is State.EXPIRED:
@@ -72,7 +71,7 @@ def outcome(task: Task) -> dict[str, Any]:
 def ok(content: Mapping[str, Any], asked: Asked, task: Task | None = None, *warnings: str) -> Answer:
     """An answer of success; warnings of the task and of its caller's own are told where there are any."""
     told = [*(task.warnings if task else ()), *warnings]
-    headers = {TRACE_HEADER: asked.request_id} | ({PROVIDER_HEADER: "local"} if task and task.local else {})
+    headers = {TRACE_HEADER: asked.request_id} | provider_header(task)
     return Answer({"base_resp": OK, **content} | ({"warnings": told} if told else {}), headers=headers)
 
 

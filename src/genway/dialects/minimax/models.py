@@ -62,7 +62,7 @@ SPEECH = (
     *("speech-02-hd", "speech-02-turbo", "speech-01-hd", "speech-01-turbo"),
 )
 MUSIC = ("music-1.5", "music-2.0", "music-2.5", "music-2.5+", "music-2.6", "music-2.6-free")
-TEMPLATE = "template"
+TEMPLATE, LYRICS, CLONE, DESIGN = "template", "lyrics", "voice-clone", "voice-design"
 
 
 def named(models: Mapping[str, object] | tuple[str, ...], model: str) -> str:

@@ -15,10 +15,13 @@ from genway.dialects.body import Body
 from genway.dialects.minimax import models
 from genway.dialects.minimax.answers import ok, outcome, places
 from genway.dialects.minimax.audio import Delivery, deliver
-from genway.dialects.minimax.files import number, numbered
+from genway.dialects.minimax.files import named, text_of, uploaded
 from genway.dialects.minimax.synchronous import made
+from genway.dialects.minimax.voices import voice_named
+from genway.dialects.numbers import number
 from genway.errors import InvalidRequest
 from genway.gateway import Gateway
+from genway.media.library import Library
 from genway.operations import SpeechRequest
 from genway.tasks.model import State, Task
 
@@ -88,9 +91,10 @@ class Speech(Speak, kw_only=True):
 
 
 class LongSpeech(Speak, kw_only=True):
-    """A long text, spoken."""
+    """A long text, spoken; or what stands in a text file that was sent before."""
 
-    text: Annotated[str, Meta(max_length=LONGEST_ASYNC_TEXT)]
+    text: Annotated[str, Meta(max_length=LONGEST_ASYNC_TEXT)] = ""
+    text_file_id: int | str | None = None
     audio_setting: AsyncAudioSetting = msgspec.field(default_factory=AsyncAudioSetting)
 
 
@@ -98,7 +102,7 @@ class LongSpeech(Speak, kw_only=True):
 async def t2a(body: Speech, gateway: Gateway, asked: Asked, request: Request[Any, Any, Any]) -> Answer | ASGIResponse:
     """Speak a text."""
     setting = body.audio_setting
-    operation = _operation(body, SPEECH, body.text, setting)
+    operation = await _operation(gateway, asked, body, SPEECH, body.text, setting)
     if body.subtitle_enable:
         raise InvalidRequest("false, for no subtitles are made here", field="subtitle_enable")
     if body.stream and body.output_format != "hex":
@@ -125,12 +129,13 @@ async def t2a(body: Speech, gateway: Gateway, asked: Asked, request: Request[Any
 
 
 @route.submit(*places("/v1/t2a_async_v2"))
-async def t2a_async(body: LongSpeech, gateway: Gateway, asked: Asked) -> Answer:
+async def t2a_async(body: LongSpeech, gateway: Gateway, asked: Asked, request: Request[Any, Any, Any]) -> Answer:
     """Begin to speak a long text."""
-    operation = _operation(body, LONG_SPEECH, body.text, body.audio_setting)
+    text = await _text(body, asked, request)
+    operation = await _operation(gateway, asked, body, LONG_SPEECH, text, body.audio_setting)
     task = await submit(gateway, asked, operation=operation, dialect=LONG_SPEECH)
     name = number(task)
-    told = {"task_id": name, "task_token": task.id, "file_id": name, "usage_characters": len(body.text)}
+    told = {"task_id": name, "task_token": task.id, "file_id": name, "usage_characters": len(text)}
     return ok(told, asked, task)
 
 
@@ -138,11 +143,30 @@ async def t2a_async(body: LongSpeech, gateway: Gateway, asked: Asked) -> Answer:
 async def query(gateway: Gateway, asked: Asked, request: Request[Any, Any, Any]) -> Answer:
     """Tell how a long text is going. The id may be the number, or the token that came beside it."""
     name = request.query_params.get("task_id", "").strip()
-    task = await (gateway.get(asked.caller, name) if "-" in name else numbered(gateway, asked.caller, name, "task_id"))
+    task = await (gateway.get(asked.caller, name) if "-" in name else named(gateway, asked.caller, name, "task_id"))
     return ok(render_long(task), asked, task)
 
 
-def _operation(body: Speak, form: str, text: str, setting: AudioSetting | AsyncAudioSetting) -> SpeechRequest:
+async def _text(body: LongSpeech, asked: Asked, request: Request[Any, Any, Any]) -> str:
+    if not body.text and body.text_file_id is None:
+        raise InvalidRequest("required", field="text")
+    if body.text and body.text_file_id is not None:
+        raise InvalidRequest("exactly one of `text` and `text_file_id`", field="text")
+    if body.text_file_id is None:
+        return body.text
+    library: Library = request.app.state.library
+    stored = await uploaded(library, asked.caller, str(body.text_file_id), "text_file_id")
+    if not stored.content_type.startswith("text/"):
+        raise InvalidRequest(f"a text file, got {stored.content_type}", field="text_file_id")
+    text = await text_of(library, stored)
+    if len(text) > LONGEST_ASYNC_TEXT:
+        raise InvalidRequest(f"at most {LONGEST_ASYNC_TEXT} characters, got {len(text)}", field="text_file_id")
+    return text
+
+
+async def _operation(
+    gateway: Gateway, asked: Asked, body: Speak, form: str, text: str, setting: AudioSetting | AsyncAudioSetting
+) -> SpeechRequest:
     voice = body.voice_setting
     if not voice.voice_id and not body.extra.get("timbre_weights"):
         raise InvalidRequest("required", field="voice_setting.voice_id")
@@ -153,6 +177,7 @@ def _operation(body: Speak, form: str, text: str, setting: AudioSetting | AsyncA
         model=models.SYSTEM + models.named(models.SPEECH, body.model),
         format=form,
         text=text,
+        uses=await voice_named(gateway, asked.caller, voice.voice_id) if voice.voice_id else (),
         voice=voice.voice_id,
         language=body.language_boost,
         emotion=voice.emotion,

@@ -16,13 +16,21 @@ from genway.operations import AnyOperation
 from genway.tasks.model import File, State, Task
 
 
-async def made(operation: AnyOperation, form: str, gateway: Gateway, asked: Asked, *, seconds: float) -> Task:
-    """The task once it has succeeded. seconds: how long the call may take.
+async def made(
+    operation: AnyOperation,
+    form: str,
+    gateway: Gateway,
+    asked: Asked,
+    *,
+    seconds: float,
+    context: dict[str, Any] | None = None,
+) -> Task:
+    """The task once it has succeeded. seconds: how long the call may take. context: what the task is to remember.
 
     A task that takes longer is cancelled, for a client that was told an error would never come to fetch it. Raises WorkFailed,
     WorkUnfinished, and what a submit raises.
     """
-    task = await submit(gateway, asked, operation=operation, dialect=form)
+    task = await submit(gateway, asked, operation=operation, dialect=form, context=context)
     if not task.state.ended:
         task = await gateway.wait(asked.caller, task.id, seconds)
     if not task.state.ended:

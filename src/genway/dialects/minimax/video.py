@@ -14,7 +14,8 @@ from genway.dialects.body import Body
 from genway.dialects.minimax import camera, models
 from genway.dialects.minimax.answers import OK, ok, outcome, places
 from genway.dialects.minimax.callback import verified
-from genway.dialects.minimax.files import number, result
+from genway.dialects.minimax.files import result
+from genway.dialects.numbers import number
 from genway.errors import InvalidRequest
 from genway.gateway import Gateway
 from genway.operations import AnyOperation, EffectRequest, MediaRef, VideoRequest

@@ -19,6 +19,7 @@ from genway.dialects.base import Answer, Asking, Router, is_form, submit
 from genway.dialects.body import Body, one_of, read, shown
 from genway.dialects.genway import as_json
 from genway.dialects.openai import sizes
+from genway.dialects.rendering import provider_header
 from genway.errors import Conflict, GenwayError, InvalidRequest, NotFound, TaskNotFound, Unauthenticated
 from genway.gateway import Gateway, Quote
 from genway.media.library import Library
@@ -91,6 +92,7 @@ class NewVideo(Body):
     negative_prompt: Prompt = ""
     last_frame: str = ""
     references: Annotated[list[str], Meta(max_length=10)] = []
+    sequence: Annotated[list[str], Meta(max_length=10)] = []
     seed: Annotated[int, Meta(ge=0, le=4294967295)] | None = None
     style: Annotated[str, Meta(max_length=100)] = ""
     quality: Annotated[str, Meta(max_length=20)] = ""
@@ -143,6 +145,15 @@ async def _create(body: NewVideo, picture: MediaRef | None, gateway: Gateway, as
     async def image(value: str, field: str) -> MediaRef | None:
         return await gateway.accept_media(asked.caller, value, field=field, kinds=("image",)) if value else None
 
+    async def images(values: list[str], field: str) -> tuple[MediaRef, ...]:
+        kinds = ("image",)
+        return tuple(
+            [
+                await gateway.accept_media(asked.caller, value, field=f"{field}[{index}]", kinds=kinds)
+                for index, value in enumerate(values)
+            ]
+        )
+
     operation = VideoRequest(
         model=model,
         format=FORMAT,
@@ -160,12 +171,8 @@ async def _create(body: NewVideo, picture: MediaRef | None, gateway: Gateway, as
         quality=body.quality,
         first_frame=picture or await image(value, "input_reference"),
         last_frame=await image(body.last_frame, "last_frame"),
-        references=tuple(
-            [
-                await gateway.accept_media(asked.caller, each, field=f"references[{index}]", kinds=("image",))
-                for index, each in enumerate(body.references)
-            ]
-        ),
+        references=await images(body.references, "references"),
+        sequence=await images(body.sequence, "sequence"),
     )
     told = {"model": body.model}
     task = await submit(gateway, asked, operation=operation, dialect=FORMAT, context=told, callback_url=body.callback_url)
@@ -263,7 +270,7 @@ def _seconds(model: str, seconds: float | None) -> float:
 
 
 def _answer(task: Task) -> Answer:
-    headers = {"X-Genway-Provider": "local"} if task.local else {}
+    headers = provider_header(task)
     if not task.state.ended:
         headers[POLL_HEADER] = "500" if task.local else "2000"
     return Answer(render(task), headers=headers)

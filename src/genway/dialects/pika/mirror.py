@@ -14,6 +14,7 @@ from genway.dialects.body import Body, one_of, shown
 from genway.dialects.genway import as_json
 from genway.dialects.pika import making, models
 from genway.dialects.pika.making import Options, Prompt, Wish
+from genway.dialects.rendering import failure, link, provider_header
 from genway.errors import GenwayError, InvalidRequest
 from genway.gateway import Gateway, Quote
 from genway.tasks.model import State, Task
@@ -113,24 +114,6 @@ def render(task: Task) -> dict[str, Any]:
         "provider": "local" if task.local else task.provider,
         "warnings": list(task.warnings),
     }
-
-
-def link(task: Task, role: str) -> str:
-    """The signed link to the first result of that role, or an empty text."""
-    file = task.file(role)
-    return file.url if file else ""
-
-
-def failure(task: Task) -> str:
-    """Why there is no result, in words for a person; empty where there is one, or may be one yet."""
-    if not task.state.ended or task.state is State.SUCCEEDED:
-        return ""
-    return task.error_message or f"the task has {task.state}"
-
-
-def provider_header(task: Task) -> dict[str, str]:
-    """Says so where the built-in provider does the work."""
-    return {"X-Genway-Provider": "local"} if task.local else {}
 
 
 def render_error(error: GenwayError, asking: Asking) -> Answer:

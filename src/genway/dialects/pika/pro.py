@@ -18,6 +18,7 @@ from genway.dialects.body import Body, shown
 from genway.dialects.genway import as_json
 from genway.dialects.pika import making, mirror, models
 from genway.dialects.pika.making import Options, Prompt, Wish
+from genway.dialects.rendering import failure, link, provider_header
 from genway.errors import GenwayError, InvalidRequest, TaskNotFound
 from genway.gateway import Gateway, Quote
 from genway.tasks.model import State, Task
@@ -88,7 +89,7 @@ async def generate(body: Generate, gateway: Gateway, asked: Asked, asking: Askin
     operation = await making.operation(wish, gateway, asked, request)
     told = {"points_per_unit": gateway.points_per_unit}
     task = await submit(gateway, asked, operation=operation, dialect=FORMAT, context=told, callback_url=body.callback_url)
-    return Answer(envelope({"task_id": task.id}, asking.seconds), headers=mirror.provider_header(task))
+    return Answer(envelope({"task_id": task.id}, asking.seconds), headers=provider_header(task))
 
 
 async def feed(body: Feed, gateway: Gateway, asked: Asked, asking: Asking, request: Request[Any, Any, Any]) -> Answer:
@@ -101,7 +102,7 @@ async def feed(body: Feed, gateway: Gateway, asked: Asked, asking: Asking, reque
     task = await gateway.get(asked.caller, task_id)
     content = envelope(feed_data(task), asking.seconds)
     content["ip"] = request.client.host if request.client else ""
-    return Answer(content, headers=mirror.provider_header(task))
+    return Answer(content, headers=provider_header(task))
 
 
 route.post("/pika/feed", "/pika/v1/feed")(feed)
@@ -130,8 +131,8 @@ def feed_data(task: Task) -> dict[str, Any]:
         "task_id": task.id,
         "status": status,
         "prompt": getattr(task.operation, "prompt", ""),
-        "video_url": mirror.link(task, "video"),
-        "msg": mirror.failure(task) or None,
+        "video_url": link(task, "video"),
+        "msg": failure(task) or None,
         "point": str(ceil(Fraction(amount * per_unit, MICRO))),
         "refund": "1" if status == "2" or task.refunded else "0",
         "create_time": str(int(task.created_at)),

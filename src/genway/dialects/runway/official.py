@@ -11,9 +11,10 @@ from genway.access.model import Asked, Caller
 from genway.dialects.base import Answer, Asking, Router, submit
 from genway.dialects.body import Body, one_of, shown
 from genway.dialects.genway import as_json
+from genway.dialects.rendering import failure, moment, provider_header
 from genway.dialects.runway import models, ratios
 from genway.dialects.runway.models import SYSTEM, Video
-from genway.dialects.runway.rendering import Points, context, failure, moment, points_of, provider_header, quoted_points
+from genway.dialects.runway.rendering import Points, context, points_of, quoted_points
 from genway.errors import GenwayError, InvalidRequest
 from genway.gateway import Gateway, Quote
 from genway.operations import (

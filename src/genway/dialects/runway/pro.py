@@ -12,17 +12,9 @@ from genway.access.model import Asked, Caller
 from genway.dialects.base import Answer, Asking, Router, submit
 from genway.dialects.body import Body
 from genway.dialects.genway import as_json
+from genway.dialects.rendering import failure, link, provider_header
 from genway.dialects.runway import models, ratios
-from genway.dialects.runway.rendering import (
-    Points,
-    context,
-    failure,
-    link,
-    points_of,
-    provider,
-    provider_header,
-    quoted_points,
-)
+from genway.dialects.runway.rendering import Points, context, points_of, provider, quoted_points
 from genway.errors import GenwayError, InvalidRequest, TaskNotFound
 from genway.gateway import Gateway, Quote
 from genway.operations import AnyOperation, Camera, MediaRef, PerformanceRequest, RestyleRequest, Size, VideoRequest
@@ -31,6 +23,7 @@ from genway.tasks.model import State, Task
 FORMAT = "runway.pro"
 SUCCESS = "成功"
 USUAL_SECONDS = 10
+USUAL_STYLE = "cinematic"
 
 route = Router()
 
@@ -175,6 +168,7 @@ async def generate(body: Generate, gateway: Gateway, asked: Asked, asking: Askin
     size = body.size(model, takes)
     seconds = models.duration(takes, body.options.seconds, "options.seconds", usual=USUAL_SECONDS)
     picture = body.image if not body.options.image_as_end_frame else ""
+    assumed = () if body.style or body.image or end else ("style",)
     operation = VideoRequest(
         model=models.SYSTEM + model,
         format=FORMAT,
@@ -185,7 +179,8 @@ async def generate(body: Generate, gateway: Gateway, asked: Asked, asking: Askin
         seconds=seconds,
         size=size,
         camera=body.options.motion_vector.camera(),
-        style=body.style or ("" if body.image or end else "cinematic"),
+        style=USUAL_STYLE if assumed else body.style,
+        assumed=assumed,
     )
     return await _submitted(operation, body.callback_url, gateway, asked, asking)
 

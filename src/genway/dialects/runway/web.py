@@ -11,9 +11,10 @@ from genway.access.model import Asked, Caller
 from genway.dialects.base import Answer, Asking, Router, submit
 from genway.dialects.body import Body
 from genway.dialects.genway import as_json
+from genway.dialects.rendering import failure, link, moment, provider_header
 from genway.dialects.runway import models, official, ratios
 from genway.dialects.runway.models import SYSTEM, Video
-from genway.dialects.runway.rendering import context, failure, link, moment, provider, provider_header, quoted_points
+from genway.dialects.runway.rendering import context, provider, quoted_points
 from genway.errors import GenwayError, InvalidRequest
 from genway.gateway import Gateway, Quote
 from genway.operations import AnyOperation, MediaRef, RestyleRequest, Size, VideoRequest

@@ -22,6 +22,7 @@ import structlog
 from genway.operations import (
     AnyOperation,
     AvatarRequest,
+    DirectCall,
     EffectRequest,
     ExtendRequest,
     ImageRequest,
@@ -53,6 +54,7 @@ from genway.providers.base import (
     VendorLost,
     VendorRefused,
 )
+from genway.providers.local import answers
 from genway.providers.local.job import Kind, RenderJob, RenderResult
 
 if TYPE_CHECKING:
@@ -128,8 +130,9 @@ class LocalProvider(Provider):
 
     name = "local"
     repeatable = True
-    operations = (VideoRequest, ExtendRequest, RestyleRequest, ImageRequest, UpscaleRequest)
-    poll = Poll(first=0.2, factor=1.2, longest=1.0)
+    operations = (VideoRequest, ExtendRequest, RestyleRequest, ImageRequest, UpscaleRequest, *answers.ANSWERED)
+    calls = answers.CALLS
+    poll = Poll(first=0.2, factor=1.2, longest=1.0, per_second=0)
     models = MODELS
 
     def __init__(self, channel: ChannelSettings, http: aiohttp.ClientSession) -> None:
@@ -162,6 +165,9 @@ class LocalProvider(Provider):
         await self.cancel(task_id)
         await self._forget_old()
         work = self._works[task_id] = _Work(submission.reference, self._work_dir / task_id)
+        if isinstance(submission.operation, answers.ANSWERED):
+            work.runner = asyncio.create_task(self._answer(work, submission), name=f"answer {task_id}")
+            return Submitted(task_id)
         try:
             job = await job_of(submission.operation, submission.files, str(work.folder), self._limits)
         except BaseException:
@@ -182,6 +188,9 @@ class LocalProvider(Provider):
         if (work := self._works.pop(vendor_id, None)) is not None:
             await work.stop()
 
+    async def answer(self, asked: DirectCall) -> dict[str, Any]:
+        return answers.answer(asked)
+
     async def test(self) -> str:
         return "the built-in renderer needs no credentials"
 
@@ -201,6 +210,12 @@ class LocalProvider(Provider):
             log.error("the renderer could not be started", error=str(error))
             outcome = Failed("vendor_error", "the renderer could not be started")
         work.outcome, work.ended = outcome, monotonic()
+
+    async def _answer(self, work: _Work, submission: Submission) -> None:
+        await asyncio.sleep(_seconds(submission.options.get("delay", "")))
+        forced = FORCED_FAILURES.get(submission.options.get("fail", ""))
+        work.outcome = forced or answers.finished(submission.operation, submission.task_id)
+        work.ended = monotonic()
 
     async def _render(self, work: _Work, job: RenderJob) -> Finished | Failed:
         await asyncio.to_thread(_make_empty, work.folder)
