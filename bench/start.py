@@ -24,7 +24,7 @@ import urllib.request
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results" / "start.json"
-LIBRARIES = "import uvloop, granian.server.embed, litestar, sqlalchemy, aiohttp, structlog, obstore, prometheus_client"
+LIBRARIES = "import uvloop, httptools, litestar, sqlalchemy, aiohttp, structlog, obstore, prometheus_client"
 
 
 def free_port() -> int:

@@ -49,7 +49,7 @@ def add(
     priority: int = 0,
     weight: int = 1,
     concurrency: int = 0,
-    timeout: float = 60,
+    timeout: float = 0,
     place: Place = HERE,
 ) -> None:
     """Connect a vendor's account, or another gateway.
@@ -87,11 +87,11 @@ def add(
     concurrency
         How many tasks it gets at once; 0 for no limit.
     timeout
-        How many seconds one call to it may take.
+        How many seconds one call to it may take; by default what is usual for the provider.
     """
     from genway.routing import channels  # noqa: PLC0415
 
-    for given, least, field in ((weight, 1, "--weight"), (concurrency, 0, "--concurrency"), (timeout, 1, "--timeout")):
+    for given, least, field in ((weight, 1, "--weight"), (concurrency, 0, "--concurrency"), (timeout, 0, "--timeout")):
         if given < least:
             raise InvalidRequest(f"{least} or more, got {given:g}", field=field)
     channel = channels.Channel(
