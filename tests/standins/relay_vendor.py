@@ -129,7 +129,7 @@ class RelayVendor(ABC):
         self.requests: list[Seen] = []
         self._scripts: list[Script] = []
         self._changed = threading.Condition()
-        self._released = threading.Event()
+        self._released = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -173,7 +173,8 @@ class RelayVendor(ABC):
 
     def release(self) -> None:
         """Let held streams go on."""
-        self._released.set()
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._released.set)
 
     def wait_until(self, found: Callable[[], bool], seconds: float = DEADLINE) -> None:
         """Return when `found`. Raises AssertionError after so many seconds. Only for other threads than the vendor's."""
@@ -185,12 +186,14 @@ class RelayVendor(ABC):
         return [seen for seen in self.requests if seen.path == path]
 
     def forget(self) -> None:
-        """Forget requests and scripts."""
+        """Forget requests and scripts, and hold again what is to be held."""
+        assert self._loop is not None
         self.requests.clear()
         self._scripts.clear()
-        self._released.clear()
+        self._loop.call_soon_threadsafe(self._released.clear)
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         app = web.Application(client_max_size=600 * MEBIBYTE)
         for (method, path), handler in self.routes().items():
             app.router.add_route(method, path, self._serving(handler))
@@ -297,7 +300,7 @@ class RelayVendor(ABC):
         await response.prepare(request)
         for number, piece in enumerate(pieces):
             if number == script.hold_after:
-                await self._until_released(request)
+                await self._released.wait()
             if number == cut_after:
                 return self._cut(request, response)
             step = script.chunk or max(len(piece), 1)
@@ -310,11 +313,6 @@ class RelayVendor(ABC):
                 self._changed.notify_all()
         await response.write_eof()
         return response
-
-    async def _until_released(self, request: web.Request) -> None:
-        # Cancelled by the server when the client goes.
-        while not self._released.is_set():
-            await asyncio.sleep(0.005)
 
     @staticmethod
     def _cut(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
