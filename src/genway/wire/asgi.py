@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from genway.wire.exchange import ClientGone, Exchange, lines
+from genway.wire.exchange import ClientGone, Exchange, Headers, lines
 
 Message = dict[str, Any]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -16,11 +16,11 @@ async def serve(application: Application, exchange: Exchange, **state: object) -
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
+        "http_version": "1.0" if exchange.http10 else "1.1",
         "method": exchange.method,
         "scheme": "http",
         "path": exchange.path,
-        "raw_path": exchange.target.partition(b"?")[0],
+        "raw_path": exchange.raw_path,
         "query_string": exchange.query,
         "root_path": "",
         "headers": exchange.headers,
@@ -30,8 +30,10 @@ async def serve(application: Application, exchange: Exchange, **state: object) -
         "extensions": {},
     }
     ended = False
+    announced: int | None = None
+    sent = 0
     status = 0
-    headers: list[tuple[bytes, bytes]] = []
+    headers: Headers = []
 
     async def receive() -> Message:
         nonlocal ended
@@ -46,18 +48,23 @@ async def serve(application: Application, exchange: Exchange, **state: object) -
         return {"type": "http.request", "body": body, "more_body": not ended}
 
     async def send(message: Message) -> None:
-        nonlocal status, headers
+        nonlocal status, headers, announced, sent
         if message["type"] == "http.response.start":
             status, headers = message["status"], list(message["headers"])
+            announced = _announced(headers)
             return
         body, more = message.get("body", b""), message.get("more_body", False)
+        sent += len(body)
         if exchange.started:
+            if announced is not None and (sent > announced or (sent < announced and not more)) and exchange.method != "HEAD":
+                exchange.abort()  # what is not as long as it was said to be would be taken for a part of the next answer
+                return
             if more:
                 exchange.write(body)
             else:
                 exchange.finish(body)
         else:
-            _begin(exchange, status, headers, body, more)
+            _begin(exchange, status, headers, announced, body, more)
         if exchange.crowded and not exchange.gone:
             try:
                 await exchange.drain()
@@ -69,13 +76,17 @@ async def serve(application: Application, exchange: Exchange, **state: object) -
         exchange.abort()
 
 
-def _begin(exchange: Exchange, status: int, headers: list[tuple[bytes, bytes]], body: bytes, more: bool) -> None:
-    announced = next((value for name, value in headers if name.lower() == b"content-length"), b"")
+def _announced(headers: Headers) -> int | None:
+    said = next((value for name, value in headers if name.lower() == b"content-length"), b"")
+    return int(said) if said.isdigit() else None
+
+
+def _begin(exchange: Exchange, status: int, headers: Headers, announced: int | None, body: bytes, more: bool) -> None:
     kept = [
         pair for pair in headers if pair[0].lower() not in {b"content-length", b"transfer-encoding", b"connection", b"date"}
     ]
     if exchange.method == "HEAD" or more:
-        exchange.start(status, lines(kept), int(announced) if announced.isdigit() else None)
+        exchange.start(status, lines(kept), announced)
         if more:
             exchange.write(body)
         else:

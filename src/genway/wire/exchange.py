@@ -44,26 +44,32 @@ class Exchange:
         "finished",
         "gone",
         "headers",
+        "http10",
         "keep_alive",
         "method",
         "on_gone",
         "on_room",
         "path",
         "query",
+        "raw_path",
         "started",
         "status",
         "target",
         "upgrade",
     )
 
-    def __init__(self, connection: Connection, method: str, target: bytes, path: str, query: bytes, headers: Headers) -> None:
+    def __init__(
+        self, connection: Connection, method: str, target: bytes, raw_path: bytes, path: str, query: bytes, headers: Headers
+    ) -> None:
         self._connection = connection
         self.method = method
         self.target = target
+        self.raw_path = raw_path
         self.path = path
         self.query = query
         self.headers = headers
         self.keep_alive = True
+        self.http10 = False
         self.upgrade = False
         self.started = False
         self.finished = False
@@ -128,6 +134,8 @@ class Exchange:
         """What is here of the body, without waiting."""
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
+        if self._size > BODY_BUFFER:  # a client that is not read from is not seen to leave
+            self._connection.resume_reading()
         self._size = 0
         return data
 
@@ -164,7 +172,7 @@ class Exchange:
             framing = b""
         elif length is not None:
             framing = b"content-length: %d\r\n" % length
-        elif self._connection.http10:
+        elif self.http10:
             framing = b""
             self.keep_alive = False
         else:
@@ -222,8 +230,15 @@ class Exchange:
         """Take the connection over after an upgrade: its transport, and what has come after the request."""
         return self._connection.hand_over()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the server stops: what has no end of its own should come to one."""
+        return self._connection.stopping
+
     def _closing(self) -> bytes:
-        return b"" if self.keep_alive and not self._connection.stopping else b"connection: close\r\n"
+        if not self.keep_alive or self._connection.stopping:
+            return b"connection: close\r\n"
+        return b"connection: keep-alive\r\n" if self.http10 else b""
 
     def _begin(self, status: int) -> None:
         self.started = True
@@ -261,6 +276,8 @@ class Exchange:
             _wake(self._room)
 
     def lost(self) -> None:
+        if self.gone:
+            return
         self.gone = True
         for waiter in (self._waiter, self._room, self._over):
             _wake(waiter)

@@ -19,6 +19,7 @@ IDLE_SECONDS = 30.0
 SWEEP_SECONDS = 5.0
 READ_BUFFER = 256 * 1024
 WHOLE_LIMIT = 16 * 1024 * 1024
+WRITE_BUFFER = 256 * 1024
 LARGEST_HEAD = 128 * 1024
 
 
@@ -63,9 +64,21 @@ class Reply:
     on_end is called once: with None after the last piece, or with why the answer broke off.
     """
 
-    __slots__ = ("_connection", "_ended", "_parts", "_problem", "_size", "_waiter", "headers", "on_data", "on_end", "status")
+    __slots__ = (
+        "_connection",
+        "_ended",
+        "_most",
+        "_parts",
+        "_problem",
+        "_size",
+        "_waiter",
+        "headers",
+        "on_data",
+        "on_end",
+        "status",
+    )
 
-    def __init__(self, connection: Upstream, status: int, headers: Headers) -> None:
+    def __init__(self, connection: Upstream, status: int, headers: Headers, most: int = READ_BUFFER) -> None:
         self.status = status
         self.headers = headers
         self.on_data: Callable[[bytes], None] | None = None
@@ -73,6 +86,7 @@ class Reply:
         self._connection = connection
         self._parts: list[bytes] = []
         self._size = 0
+        self._most = most
         self._ended = False
         self._problem: str | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -102,7 +116,11 @@ class Reply:
                 raise BrokenOff(f"the answer has more than {most} bytes", began=True)
             self._connection.resume()
             self._waiter = self._connection.loop.create_future()
-            await self._waiter
+            try:
+                await self._waiter
+            except asyncio.CancelledError:
+                self.abort()
+                raise
         if self._problem is not None:
             raise BrokenOff(self._problem, began=True)
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
@@ -112,15 +130,17 @@ class Reply:
         self.on_data, self.on_end = on_data, on_end
         parts, self._parts = self._parts, []
         self._size = 0
+        if not self._ended:
+            self._connection.resume()
         for part in parts:
             on_data(part)
         if self._ended:
             on_end(self._problem)
-        else:
-            self._connection.resume()
 
     def pause(self, paused: bool) -> None:
         """Hold the other side back, or let it go on."""
+        if self._ended:  # the connection may be at work for somebody else by now
+            return
         if paused:
             self._connection.pause()
         else:
@@ -140,7 +160,7 @@ class Reply:
         if self._waiter is not None:
             if self._size > READ_BUFFER and not self._waiter.done():
                 self._waiter.set_result(None)
-        elif self._size > READ_BUFFER:
+        elif self._size > self._most:
             self._connection.pause()
 
     def over(self, problem: str | None) -> None:
@@ -180,26 +200,27 @@ class Pool:
         connect_seconds: float = 10.0,
         seconds: float = 600.0,
         whole: bool = False,
+        sized: bool = False,
     ) -> Reply:
         """Send a request and wait for the answer's head, or with `whole` for all of it unless it is very large (`ended` tells).
 
-        head: request line and headers, with framing and the empty line at the end. A body that is an iterator goes in chunks.
-        Raises Unreachable when nothing was sent, BrokenOff when the answer did not come in `seconds` or was cut off.
+        head: request line and headers, with framing and the empty line at the end. A body that is an iterator goes in chunks,
+        or as it is where it is `sized`: the head says how long it is. It is not read on once the answer is there.
+        Raises Unreachable when nothing was sent, BrokenOff when the answer did not come in `seconds` or was cut off, and what
+        the iterator raises.
         """
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep(), name="upstreams")
-        while origin.idle:
+        while origin.idle and isinstance(body, bytes):  # an iterator can be sent once only, so it gets a fresh connection
             connection = origin.idle.pop()
             if connection.usable:
                 try:
                     return await connection.request(head, body, seconds, whole)
                 except _Stale:
-                    if not isinstance(body, bytes):
-                        raise BrokenOff("the connection was closed while the request was sent") from None
-                    continue
+                    break  # once: a request that makes the other side hang up is not given to every connection in turn
         connection = await self._connect(origin, connect_seconds)
         try:
-            return await connection.request(head, body, seconds, whole)
+            return await connection.request(head, body, seconds, whole, sized)
         except _Stale:
             raise BrokenOff("the connection was closed before an answer came") from None
 
@@ -208,12 +229,10 @@ class Pool:
         loop = asyncio.get_running_loop()
         tls = self._tls() if origin.tls else None
         try:
-            transport, _ = await asyncio.wait_for(
-                loop.create_connection(
+            async with asyncio.timeout(seconds):
+                transport, _ = await loop.create_connection(
                     protocol, origin.host, origin.port, ssl=tls, server_hostname=origin.host if tls else None
-                ),
-                seconds,
-            )
+                )
         except TimeoutError:
             raise Unreachable(f"{origin.host} did not take the connection within {seconds:g} seconds") from None
         except (OSError, ssl.SSLError) as error:
@@ -226,6 +245,9 @@ class Pool:
         for connection in list(self._all):
             connection.abort()
 
+    def remember(self, connection: Upstream) -> None:
+        self._all.add(connection)
+
     def forget(self, connection: Upstream) -> None:
         self._all.discard(connection)
 
@@ -233,19 +255,22 @@ class Pool:
         loop = asyncio.get_running_loop()
         connection = Upstream(self, origin, loop)
         await self.open(origin, lambda: connection, seconds)
-        self._all.add(connection)
         return connection
 
     def _tls(self) -> ssl.SSLContext:
         return self._context or _default_tls()
 
+    def sweep(self) -> None:
+        """Close what has rested for too long."""
+        before = time.monotonic() - self.idle_seconds
+        for origin in self._origins.values():
+            while origin.idle and (origin.idle[0].idle_since < before or not origin.idle[0].usable):
+                origin.idle.popleft().abort()
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            before = time.monotonic() - self.idle_seconds
-            for origin in self._origins.values():
-                while origin.idle and (origin.idle[0].idle_since < before or not origin.idle[0].usable):
-                    origin.idle.popleft().abort()
+            self.sweep()
 
 
 class _Stale(Exception):
@@ -257,6 +282,7 @@ class Upstream(asyncio.Protocol):
 
     __slots__ = (
         "_began",
+        "_bulky",
         "_future",
         "_head_size",
         "_headers",
@@ -264,8 +290,10 @@ class Upstream(asyncio.Protocol):
         "_parser",
         "_paused",
         "_pool",
+        "_quiet",
         "_reply",
         "_room",
+        "_sending",
         "_sent",
         "_transport",
         "_whole",
@@ -286,50 +314,60 @@ class Upstream(asyncio.Protocol):
         self._reply: Reply | None = None
         self._whole = False
         self._began = False
+        self._bulky = False
         self._sent = True
+        self._sending: asyncio.Task[None] | None = None
+        self._quiet = 0  # bytes since anything was made of them
         self._headers: Headers = []
         self._head_size = 0
         self._paused = False
         self._room: asyncio.Future[None] | None = None
 
-    async def request(self, head: bytes, body: bytes | AsyncIterator[bytes], seconds: float, whole: bool) -> Reply:
+    async def request(
+        self, head: bytes, body: bytes | AsyncIterator[bytes], seconds: float, whole: bool, sized: bool = False
+    ) -> Reply:
         future: asyncio.Future[Reply] = self.loop.create_future()
         self._future = future
         self._whole = whole
         self._began = False
         timer = self.loop.call_later(seconds, self._late, future, seconds)
         if isinstance(body, bytes):
+            self._bulky = len(body) > WRITE_BUFFER
             self._transport.write(head + body)
-            sending = None
         else:
             self._sent = False
-            sending = self.loop.create_task(self._send(head, body))
+            self._sending = self.loop.create_task(self._send(head, body, sized))
         try:
             return await future
         except asyncio.CancelledError:
-            self.abort()
+            # By now the connection may be at work for somebody else, who must not be cut off.
+            if self._future is future:
+                self.abort()
+            elif future.done() and not future.cancelled() and future.exception() is None:
+                future.result().abort()
             raise
         finally:
-            # By now the connection may be at work for somebody else, so nothing of its own is touched.
             timer.cancel()
-            if sending is not None and not sending.done():
-                sending.cancel()
 
-    async def _send(self, head: bytes, body: AsyncIterator[bytes]) -> None:
-        """Send a body in chunks, no faster than it is taken."""
+    async def _send(self, head: bytes, body: AsyncIterator[bytes], sized: bool) -> None:
+        """Send a body piece by piece, no faster than it is taken."""
         self._transport.write(head)
         try:
             async for part in body:
+                if part and self.usable:
+                    self._transport.write(part if sized else b"%x\r\n%b\r\n" % (len(part), part))
                 if self._room is not None:
                     await self._room
-                if part:
-                    self._transport.write(b"%x\r\n%b\r\n" % (len(part), part))
+                if not self.usable:
+                    return
         except Exception as error:
             self._fail(error)
             self.abort()
             return
-        self._transport.write(b"0\r\n\r\n")
-        self._sent = True
+        if self.usable:
+            if not sized:
+                self._transport.write(b"0\r\n\r\n")
+            self._sent = True
 
     def pause(self) -> None:
         if not self._paused and not self._transport.is_closing():
@@ -343,7 +381,13 @@ class Upstream(asyncio.Protocol):
 
     def abort(self) -> None:
         self.usable = False
+        self._stop_sending()
         self._transport.abort()
+
+    def _stop_sending(self) -> None:
+        sending, self._sending = self._sending, None
+        if sending is not None and sending is not asyncio.current_task(self.loop):
+            sending.cancel()
 
     def _late(self, future: asyncio.Future[Reply], seconds: float) -> None:
         if self._future is future:
@@ -364,10 +408,13 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        self._pool.remember(self)
 
     def connection_lost(self, problem: Exception | None) -> None:
         self.usable = False
         self._pool.forget(self)
+        self._stop_sending()
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         reply = self._reply
@@ -388,6 +435,7 @@ class Upstream(asyncio.Protocol):
         return not any(name in {b"content-length", b"transfer-encoding"} for name, _ in reply.headers)
 
     def eof_received(self) -> bool:
+        self.usable = False
         return False
 
     def pause_writing(self) -> None:
@@ -403,20 +451,30 @@ class Upstream(asyncio.Protocol):
             self.abort()  # nobody asked
             return
         self._began = True
+        self._quiet += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail(BrokenOff("the answer is not HTTP/1.1", began=True))
-            if self._reply is not None:
-                reply, self._reply = self._reply, None
-                reply.over("the answer is not HTTP/1.1")
-            self.abort()
+            self._broken("the answer is not HTTP/1.1")
+        else:
+            if self._quiet > LARGEST_HEAD:
+                self._broken("the answer's head is too large")
+
+    def _broken(self, why: str) -> None:
+        self._fail(BrokenOff(why, began=True))
+        if self._reply is not None:
+            reply, self._reply = self._reply, None
+            reply.over(why)
+        self.abort()
 
     # --- httptools
 
     def on_message_begin(self) -> None:
+        if self._future is None:
+            raise ValueError("an answer that nobody asked for")
         self._headers = []
         self._head_size = 0
+        self._quiet = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)
@@ -426,14 +484,17 @@ class Upstream(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        self._quiet = 0
         if status < 200:  # 100 Continue, 103 Early Hints
             return
-        reply = self._reply = Reply(self, status, self._headers)
+        reply = self._reply = Reply(self, status, self._headers, WHOLE_LIMIT if self._whole else READ_BUFFER)
+        self._headers = []  # what comes after the body in a trailer is no header of the answer
         if not self._whole:
             self._resolve(reply)
 
     def on_body(self, body: bytes) -> None:
         reply = self._reply
+        self._quiet = 0
         if reply is None:
             return
         reply.arrived(body)
@@ -447,12 +508,18 @@ class Upstream(asyncio.Protocol):
         self.resume()
         if self._whole:
             self._resolve(reply)
-        if self.usable and self._sent and self._parser.should_keep_alive():
+        unsent = not self._sent or (self._bulky and self._transport.get_write_buffer_size())
+        if self.usable and not unsent and self._parser.should_keep_alive():
+            self._sending = None
             self.idle_since = time.monotonic()
             self._origin.idle.append(self)
         else:
             self.usable = False
-            self._transport.close()
+            self._stop_sending()
+            if unsent:
+                self._transport.abort()
+            else:
+                self._transport.close()
         reply.over(None)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 import structlog
 
-from genway.wire.exchange import Exchange, Headers
+from genway.wire.exchange import BODY_BUFFER, STATUS_LINES, Exchange, Headers, lines
 
 log = structlog.get_logger(__name__)
 
@@ -24,23 +24,36 @@ LARGEST_HEAD = 64 * 1024
 MOST_HEADERS = 200
 IDLE_SECONDS = 75.0
 LINGER_SECONDS = 5.0
+LAST_SECONDS = 1.0
+STALL_SECONDS = 120.0
 SWEEP_SECONDS = 1.0
 MOST_PIPELINED = 16
+FLOOD = 1024  # requests that came in one piece, and no more are taken
 WRITE_BUFFER = 256 * 1024
+TOO_LARGE = b"the request's head is too large"
 
 
 class Server:
     """Listens, and hands every request to `handle`.
 
     head_seconds: how long a request's head may take to arrive. idle_seconds: how long a connection may rest between
-    requests.
+    requests. stall_seconds: how long a client may take nothing of what waits for it.
     """
 
-    def __init__(self, handle: Handler, *, head_seconds: float = 30.0, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self,
+        handle: Handler,
+        *,
+        head_seconds: float = 30.0,
+        idle_seconds: float = IDLE_SECONDS,
+        stall_seconds: float = STALL_SECONDS,
+    ) -> None:
         self.handle = handle
         self.head_seconds = head_seconds
         self.idle_seconds = idle_seconds
+        self.stall_seconds = stall_seconds
         self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self.stopping = False
         self.common = b""
         self._listening: asyncio.Server | None = None
@@ -70,9 +83,14 @@ class Server:
             try:
                 await asyncio.wait_for(self._emptied.wait(), within)
             except TimeoutError:
-                log.warning("server.cut_off", connections=len(self.connections))
+                if self.connections:
+                    log.warning("server.cut_off", connections=len(self.connections))
         for connection in list(self.connections):
             connection.abort()
+        if self.tasks:  # those that were cut off have something to put on record yet
+            _, stuck = await asyncio.wait(self.tasks, timeout=LAST_SECONDS)
+            for task in stuck:
+                task.cancel()
         if self._sweeper is not None:
             self._sweeper.cancel()
 
@@ -97,23 +115,27 @@ class Connection(asyncio.Protocol):
     """One connection. Requests that come while one is being answered wait; their answers keep the order."""
 
     __slots__ = (
-        "_after_upgrade",
+        "_again",
+        "_aside",
         "_current",
         "_deadline",
+        "_deaf",
         "_detached",
         "_expects",
+        "_fault",
         "_head_size",
         "_headers",
         "_incoming",
+        "_left",
         "_lingering",
+        "_moved_at",
         "_parser",
+        "_quiet",
         "_reading",
         "_target",
-        "_tasks",
         "_transport",
         "_waiting",
         "crowded",
-        "http10",
         "local",
         "loop",
         "peer",
@@ -124,7 +146,6 @@ class Connection(asyncio.Protocol):
         self.server = server
         self.loop = loop
         self.crowded = False
-        self.http10 = False
         self.peer: tuple[str, int] | None = None
         self.local: tuple[str, int] | None = None
         self._transport: asyncio.Transport = cast(Any, None)
@@ -140,8 +161,13 @@ class Connection(asyncio.Protocol):
         self._deadline = 0.0
         self._detached = False
         self._lingering = False
-        self._after_upgrade = b""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._deaf = False
+        self._again = b""
+        self._aside: bytes | None = None
+        self._fault: tuple[int, bytes] | None = None
+        self._quiet = 0  # bytes since anything was made of them
+        self._left = 0
+        self._moved_at = 0.0
 
     # --- what handlers and exchanges use
 
@@ -168,44 +194,44 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self._transport.abort()
+        if self._current is not None:
+            self._current.lost()  # nothing is written to a transport that is gone
 
     def close_if_idle(self) -> None:
-        if self._current is None and not self._detached:
-            self._transport.close()
+        if self._current is None and not self._waiting and not self._detached:
+            self._close()
 
     def hand_over(self) -> tuple[asyncio.Transport, bytes]:
         self._detached = True
         if self._current is not None:
             self._current.finished = True
-        return self._transport, self._after_upgrade
+        self.server.forget(self)
+        return self._transport, self._aside or b""
 
     def answered(self, exchange: Exchange) -> None:
         """The exchange is over; on with the next one."""
         if exchange is not self._current or self._detached:
             return
         self._current = None
-        if not exchange.complete and not self._transport.is_closing():
-            # Closing now would reset the connection before the client has read the answer: take in what it still sends.
-            self._lingering = True
-            self._deadline = time.monotonic() + LINGER_SECONDS
-            self.resume_reading()
+        if self._transport.is_closing():
             return
-        if not exchange.keep_alive or self.server.stopping:
-            self._transport.close()
-            return
-        if self._waiting:
-            self._begin(self._waiting.popleft())
+        if not exchange.complete:
+            self._linger()
+        elif not exchange.keep_alive or self.server.stopping:
+            self._close()
         else:
-            self._deadline = time.monotonic() + self.server.idle_seconds
-        self.resume_reading()
+            self._next()
 
     def sweep(self, now: float) -> None:
-        """Close what rests for too long, or does not come to the end of a head."""
-        if self._current is None and not self._detached and now > self._deadline:
-            if self._head_size:
+        """Close what rests for too long, does not come to the end of a head, or does not take what it asked for."""
+        closing = self._transport.is_closing()
+        if (self.crowded or closing) and self._stalled(now):
+            self._transport.abort()
+        elif self._current is None and not self._waiting and not closing and now > self._deadline:
+            if self._head_size and not self._lingering:
                 self._refuse(408, b"the request's head did not arrive in time")
             else:
-                self._transport.close()
+                self._close()
 
     # --- asyncio.Protocol
 
@@ -225,20 +251,32 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
 
     def data_received(self, data: bytes) -> None:
+        if self._aside is not None:
+            self._put_aside(data)
+            return
+        self._quiet += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._after_upgrade = data[upgrade.args[0] :]
-            if self._incoming is not None:
-                self._incoming.ended()
+            rest = data[upgrade.args[0] :]
+            if self._again:
+                again, self._again = self._again, b""
+                self._parser = httptools.HttpRequestParser(self)
+                self.data_received(again + rest)
+            else:
+                self._aside = rest
         except httptools.HttpParserError as error:
             self._broken(error)
+        else:
+            if self._quiet > LARGEST_HEAD:
+                self._refuse(431, TOO_LARGE)
 
     def eof_received(self) -> bool:
         return False
 
     def pause_writing(self) -> None:
         self.crowded = True
+        self._left, self._moved_at = self._transport.get_write_buffer_size(), time.monotonic()
         if self._current is not None:
             self._current.roomy(False)
 
@@ -246,6 +284,8 @@ class Connection(asyncio.Protocol):
         self.crowded = False
         if self._current is not None:
             self._current.roomy(True)
+        elif self._waiting:
+            self._next()
 
     # --- httptools
 
@@ -253,6 +293,7 @@ class Connection(asyncio.Protocol):
         self._target = b""
         self._headers = []
         self._head_size = 1
+        self._quiet = 0
         self._expects = False
         if self._current is None:
             self._deadline = time.monotonic() + self.server.head_seconds
@@ -269,45 +310,110 @@ class Connection(asyncio.Protocol):
         self._grow(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
+        if self._lingering:
+            self._incoming = None
+            return
         parser = self._parser
-        path, _, query = self._target.partition(b"?")
-        if not path.startswith(b"/"):  # an absolute address, as to a proxy
-            path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
-        if b"%" in path:
-            path = unquote_to_bytes(path)
         method = parser.get_method().decode("ascii")
-        exchange = Exchange(self, method, self._target, path.decode("utf-8", "replace"), query, self._headers)
-        self.http10 = parser.get_http_version() != "1.1"
-        exchange.keep_alive = parser.should_keep_alive()
-        exchange.upgrade = parser.should_upgrade()
-        if self._expects and not self.http10:
+        upgrade = parser.should_upgrade()
+        if upgrade and method != "CONNECT" and not self._is_websocket(method):
+            self._again = self._without_upgrade(method)
+            return
+        raw_path, _, query = self._target.partition(b"?")
+        if not raw_path.startswith(b"/"):  # an absolute address, as to a proxy
+            raw_path = b"/" + raw_path.partition(b"://")[2].partition(b"/")[2]
+        path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
+        exchange = Exchange(self, method, self._target, raw_path, path.decode("utf-8", "replace"), query, self._headers)
+        exchange.http10 = parser.get_http_version() != "1.1"
+        exchange.keep_alive = parser.should_keep_alive() and method != "CONNECT"
+        exchange.upgrade = upgrade
+        if self._expects and not exchange.http10:
             exchange.expects_continue()
+        self._headers = []  # what comes after the body in a trailer is no header of the request
         self._head_size = 0
+        self._quiet = 0
         self._incoming = exchange
-        if self._current is None:
+        if self._current is None and not self.crowded and not self._waiting:
             self._begin(exchange)
-        else:
-            self._waiting.append(exchange)
-            if len(self._waiting) >= MOST_PIPELINED:
-                self.pause_reading()
+            return
+        self._waiting.append(exchange)
+        if len(self._waiting) >= MOST_PIPELINED:
+            self.pause_reading()
+            if len(self._waiting) > FLOOD:
+                raise _Flood
 
     def on_body(self, body: bytes) -> None:
+        self._quiet = 0
         if self._incoming is not None:
             self._incoming.arrived(body)
 
     def on_message_complete(self) -> None:
+        self._head_size = 0
         if self._lingering:
-            self._transport.close()
-        if self._incoming is not None:
+            self._close()
+        elif self._incoming is not None:
             self._incoming.ended()
 
     # --- inside
 
     def _begin(self, exchange: Exchange) -> None:
         self._current = exchange
+        tasks = self.server.tasks
         task = self.loop.create_task(self._run(exchange))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def _next(self) -> None:
+        """On with what has come meanwhile; not as long as the client does not take what it has got already."""
+        if self._waiting:
+            if not self.crowded:
+                self._begin(self._waiting.popleft())
+        elif self._fault is not None:
+            self._tell_fault()
+        else:
+            server = self.server
+            self._deadline = time.monotonic() + (server.head_seconds if self._head_size else server.idle_seconds)
+            if self._aside is not None:  # the upgrade came to nothing
+                held, self._aside = self._aside, None
+                self.data_received(held)
+        self.resume_reading()
+
+    def _is_websocket(self, method: str) -> bool:
+        return method == "GET" and any(
+            name == b"upgrade" and value.strip().lower() == b"websocket" for name, value in self._headers
+        )
+
+    def _without_upgrade(self, method: str) -> bytes:
+        """The head as by one who asks for no HTTP/2: what follows such a wish the parser takes for another protocol."""
+        kept = lines((name, value) for name, value in self._headers if name != b"upgrade")
+        version = self._parser.get_http_version().encode()
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (method.encode(), self._target, version, kept)
+
+    def _put_aside(self, data: bytes) -> None:
+        """Keep what comes after an upgrade until it is known whom it is for; what comes after a fault is for nobody."""
+        if self._deaf:
+            return
+        self._aside = (self._aside or b"") + data
+        if len(self._aside) > BODY_BUFFER:
+            self.pause_reading()
+
+    def _linger(self) -> None:
+        """Closing now would reset the connection before the client has read the answer: take in what it still sends."""
+        self._lingering = True
+        self._deadline = time.monotonic() + LINGER_SECONDS
+        self._transport.write_eof()
+        self.resume_reading()
+
+    def _close(self) -> None:
+        self._left, self._moved_at = self._transport.get_write_buffer_size(), time.monotonic()
+        self._transport.close()
+
+    def _stalled(self, now: float) -> bool:
+        left = self._transport.get_write_buffer_size()
+        if left < self._left:
+            self._moved_at = now
+        self._left = left
+        return now - self._moved_at > self.server.stall_seconds
 
     async def _run(self, exchange: Exchange) -> None:
         try:
@@ -320,6 +426,9 @@ class Connection(asyncio.Protocol):
             else:
                 exchange.keep_alive = False
                 exchange.whole(500, b"content-type: text/plain\r\n", b"something went wrong here")
+        finally:
+            if not exchange.finished and not exchange.gone:
+                exchange.abort()
 
     def _grow(self, more: int) -> None:
         self._head_size += more
@@ -328,23 +437,47 @@ class Connection(asyncio.Protocol):
 
     def _broken(self, error: Exception) -> None:
         if isinstance(error.__context__, _HeadTooLarge):
-            self._refuse(431, b"the request's head is too large")
+            self._refuse(431, TOO_LARGE)
+        elif isinstance(error.__context__, _Flood):
+            self._refuse(400, b"too many requests at once")
         else:
             self._refuse(400, b"this is not HTTP/1.1")
 
     def _refuse(self, status: int, why: bytes) -> None:
-        """Answer what cannot be read, and close; an answer under way is cut off, as its end could not be told."""
+        """Listen no more; answer what came whole, say what is wrong with the rest, and close."""
+        self._deaf, self._aside = True, b""
+        self._fault = status, why
+        if self._lingering:
+            self._close()
+            return
+        broken = self._incoming
+        if broken is not None and not broken.complete:
+            if self._current is not broken:
+                self._waiting.pop()
+            elif broken.started:
+                self.abort()
+                return
+            else:
+                self._current = None
+                broken.lost()
         if self._current is None:
-            self.send(
-                b"HTTP/1.1 %d %b\r\n%bcontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-                % (status, b"Bad Request", self.common, len(why), why)
-            )
-            self._transport.close()
-        else:
-            self._transport.abort()
+            self._next()
+
+    def _tell_fault(self) -> None:
+        status, why = self._fault or (400, b"")
+        line = STATUS_LINES[status]
+        self.send(
+            b"%b%bcontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (line, self.common, len(why), why)
+        )
+        self._linger()
 
 
 class _HeadTooLarge(Exception):
+    pass
+
+
+class _Flood(Exception):
     pass
 
 
