@@ -1,4 +1,4 @@
-"""Puts the parts together into one ASGI application."""
+"""Puts the parts together: what answers every request of one process."""
 
 from __future__ import annotations
 
@@ -38,12 +38,19 @@ from genway.media.library import Library
 from genway.media.links import LinkSigner
 from genway.media.routes import stored_media
 from genway.media.store import Store
-from genway.relay import catalogue
+from genway.relay import batches, files, kept, realtime
+from genway.relay.administration import Administration
 from genway.relay.callers import Callers
+from genway.relay.catalogue import Catalogue
+from genway.relay.client_secrets import ClientSecrets
 from genway.relay.desk import Desk
+from genway.relay.endings import Endings
 from genway.relay.journal import Journal
+from genway.relay.keeper import Keeper
 from genway.relay.kinds import ROUTES
 from genway.relay.meter import Meter
+from genway.relay.quota import Quota
+from genway.relay.realtime import Realtime
 from genway.relay.relay import Relay
 from genway.relay.seats import Board
 from genway.relay.sending import Sender
@@ -117,6 +124,8 @@ class Application:
         kind = ROUTES.get(exchange.path)
         if kind is not None and exchange.method != "OPTIONS":
             await self.relay.handle(exchange, kind)
+        elif exchange.path in realtime.PATHS and exchange.method == "GET":
+            await self.realtime.handle(exchange)
         elif (found := self.desk.find(exchange)) is not None:
             await self.desk.handle(exchange, *found)
         else:
@@ -211,11 +220,26 @@ class Application:
                 Journal(config.data_dir, self.owner),
                 owner=self.owner,
                 clock=self._clock,
+                checkpoint=self._checkpoint,
             ),
             clock=self._clock,
         )
         sender.head = self.relay.head
-        self.desk = Desk(self.relay, catalogue.routes)
+        keeper = Keeper(config, self.database, board, self._pool, self.library.store, clock=self._clock)
+        sender.keeper = self.relay.keeper = keeper
+        self.relay.endings = Endings(keeper, self.relay.known_card, self.relay.batch_card)
+        client_secrets = ClientSecrets(self.database, vault, self.relay.callers, clock=self._clock)
+        self.realtime = Realtime(self.relay, self._pool, client_secrets, most=config.server.max_body_bytes, clock=self._clock)
+        self.desk = Desk(
+            self.relay,
+            Catalogue(self.relay, self.router, local=config.local.enabled).routes,
+            Quota(self.database).routes,
+            Administration(self.relay, self.router, self.database).routes,
+            kept.routes,
+            files.routes,
+            batches.routes,
+            client_secrets.routes,
+        )
         await self.relay.start()
         state = self.litestar.state
         state.gateway, state.library, state.application = self.gateway, self.library, self
@@ -224,6 +248,7 @@ class Application:
             asyncio.create_task(self.runner.run(), name="runner"),
             asyncio.create_task(self.deliverer.run(), name="callbacks"),
             asyncio.create_task(self._keep_house(), name="housekeeping"),
+            asyncio.create_task(self.relay.endings.run(), name="batches"),
         ]
         for job in self._background:
             job.add_done_callback(_report)

@@ -70,6 +70,8 @@ _take = (
     .values(amount=balances.c.amount - bindparam("a"))
 )
 _balance = select(balances.c.amount).where(balances.c.book == bindparam("b"))
+_locked_balance = _balance.with_for_update()
+_limit = select(accounts.c.credit_limit).where(accounts.c.id == bindparam("i"))
 _currency = select(accounts.c.currency).where(accounts.c.id == bindparam("i"))
 _hold_of = select(transfers.c.account_id, transfers.c.mode, transfers.c.amount).where(
     transfers.c.task_id == bindparam("t"), transfers.c.kind == "hold"
@@ -165,12 +167,18 @@ def charge(connection: Connection, account_id: str, mode: str, reference: str, a
     )
 
 
-def spendable(connection: Connection, account_id: str, mode: str) -> int | None:
-    """What could be held now, the credit limit included; None: without limit, as test money is."""
+def spendable(connection: Connection, account_id: str, mode: str, *, lock: bool = False) -> int | None:
+    """What could be held now, the credit limit included; None: without limit, as test money is.
+
+    lock: nobody else moves it until the transaction ends.
+    """
     if mode == "test":
         return None
-    limit = connection.execute(select(accounts.c.credit_limit).where(accounts.c.id == account_id)).scalar_one()
-    return None if limit is None else int(connection.execute(_balance, {"b": book(mode, account_id, "available")}).scalar_one()) + limit
+    limit = connection.execute(_limit, {"i": account_id}).scalar_one()
+    if limit is None:
+        return None
+    available = connection.execute(_locked_balance if lock else _balance, {"b": book(mode, account_id, "available")})
+    return int(available.scalar_one() + limit)
 
 
 def balance(connection: Connection, account_id: str, mode: str) -> tuple[int, int]:

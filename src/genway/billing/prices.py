@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 
 import msgspec
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, insert, or_, select, update
 from uuid_utils import uuid7
 
 from genway.billing import money
@@ -109,7 +109,25 @@ def list_prices() -> tuple[Price, ...]:
 
 def current(connection: Connection) -> tuple[Price, ...]:
     """What counts now: what was set, and the list."""
-    rows = connection.execute(select(prices).where(prices.c.retired_at.is_(None)).order_by(prices.c.created_at))
+    return _in_force(connection, prices.c.retired_at.is_(None))
+
+
+def books(connection: Connection, since: float, until: float) -> list[tuple[Price, ...]]:
+    """What counted at any moment of a span of Unix seconds, the latest first; the list that ships as it is now."""
+    changed = prices.c.created_at.between(since, until) | prices.c.retired_at.between(since, until)
+    moments = {until}
+    for row in connection.execute(select(prices.c.created_at, prices.c.retired_at).where(changed)):
+        moments |= {moment for moment in row if moment is not None and since <= moment <= until}
+    return [_at(connection, moment) for moment in (*sorted(moments, reverse=True), since)]
+
+
+def _at(connection: Connection, moment: float) -> tuple[Price, ...]:
+    retired = or_(prices.c.retired_at.is_(None), prices.c.retired_at > moment)
+    return _in_force(connection, prices.c.created_at <= moment, retired)
+
+
+def _in_force(connection: Connection, *when: ColumnElement[bool]) -> tuple[Price, ...]:
+    rows = connection.execute(select(prices).where(*when).order_by(prices.c.created_at))
     stored = [Price(row.model, row.unit, row.amount, row.operation, row.id, row.created_at) for row in rows]
     return (*stored, *list_prices())
 
@@ -161,12 +179,12 @@ def quote(operation: AnyOperation, model: str, book: Sequence[Price], currency: 
     return Quote(model, currency, sum(line.total for line in lines), lines)
 
 
-def card(book: Sequence[Price], names: Sequence[str], kind: str) -> Card | None:
-    """The prices of one model for one kind of call (`chat`, `speech` …), or None where it is not sold.
+def chosen(book: Sequence[Price], names: Sequence[str], kind: str) -> tuple[Price, ...]:
+    """The prices that count for one model in one kind of call (`chat`, `speech` …); none where it is not sold.
 
     names: what the model is called, the name that says most first (`openai/gpt-5.5-2026-04-23`, `openai/gpt-5.5`); the first
     that has a price counts. The most precise price decides as in `quote`, and brings the units that were priced together
-    with it, no others: what is set for a model replaces all that the list says of it. Reads the whole book, so keep the card.
+    with it, no others: what is set for a model replaces all that the list says of it. Reads the whole book.
     """
     units = MEASURED.get(kind, BY_TOKENS)
     usable = [price for price in book if price.unit in units]
@@ -174,13 +192,63 @@ def card(book: Sequence[Price], names: Sequence[str], kind: str) -> Card | None:
         fitting = [price for price in usable if price.fits(kind, name)]
         if fitting:
             best = max(fitting, key=lambda price: (price.precision, price.created_at))
-            return _card({price.unit: price.amount for price in fitting if _together(price) == _together(best)})
-    return None
+            return tuple(price for price in fitting if _together(price) == _together(best))
+    return ()
+
+
+def card(book: Sequence[Price], names: Sequence[str], kind: str) -> Card | None:
+    """What `chosen` comes to, or None where the model is not sold. Reads the whole book, so keep the card."""
+    found = chosen(book, names, kind)
+    return card_of(found) if found else None
+
+
+def card_of(together: Sequence[Price]) -> Card:
+    """The prices of one model as a card; a class of tokens without a price has that of its kin."""
+    return _card({price.unit: price.amount for price in together})
+
+
+def names_of(provider: str, model: str, vendor_model: str) -> tuple[str, ...]:
+    """What a relayed model may be called where prices are, the name that says most first."""
+    return (model, f"{provider}/{model}", f"{provider}/{vendor_model}", vendor_model)
+
+
+class Index:
+    """A book in which the few prices that may count for a name are found without reading all of it."""
+
+    def __init__(self, book: Sequence[Price]) -> None:
+        self._named: dict[str, list[Price]] = {}
+        self._patterns: dict[str, dict[str, list[Price]]] = {}
+        for price in book:
+            if not _is_pattern(price.model):
+                self._named.setdefault(price.model, []).append(price)
+                if "@" in price.model:
+                    self._named.setdefault(price.model.rpartition("@")[0], []).append(price)
+                continue
+            system, slash, _ = price.model.partition("/")
+            room = system if slash and not _is_pattern(system) else ""
+            self._patterns.setdefault(room, {}).setdefault(price.model, []).append(price)
+
+    def among(self, names: Sequence[str]) -> list[Price]:
+        """All prices that may count for one of the names; and those of their variants, like `luma/ray-2@1080p`."""
+        found: dict[tuple[str, str, str, str], Price] = {}
+        for name in dict.fromkeys(names):
+            near = list(self._named.get(name, ()))
+            for room in {"", name.partition("/")[0]}:
+                for pattern, priced in self._patterns.get(room, {}).items():
+                    if _matches(name, pattern) or ("@" in pattern and _matches(name, pattern.rpartition("@")[0])):
+                        near += priced
+            for price in near:
+                found[price.model, price.operation, price.unit, price.id] = price
+        return list(found.values())
 
 
 def _matches(model: str, name: str) -> bool:
     # Most names are no patterns, and a pattern takes a hundred times as long.
-    return model == name or (any(sign in name for sign in "*?[") and fnmatchcase(model, name))
+    return model == name or (_is_pattern(name) and fnmatchcase(model, name))
+
+
+def _is_pattern(name: str) -> bool:
+    return "*" in name or "?" in name or "[" in name
 
 
 def _together(price: Price) -> tuple[bool, str, str]:

@@ -42,6 +42,9 @@ POINTS = (
     "callback.recorded",
 )
 
+RELAY_POINTS = (*_written("leasing"), *_written("recording"), *_written("returning"))
+"""The steps of what relayed calls cost; they are told with a key's, a call's or a lease's id."""
+
 
 def silent(point: str, task_id: str) -> None:
     """What listens in production."""

@@ -331,23 +331,27 @@ Index("ix_calls_account", calls.c.account_id, calls.c.created_at)
 objects = Table(
     "objects",
     metadata,
+    # Two vendors may give the same id, so it is one account's name for a thing and no more.
+    Column("account_id", String, primary_key=True),
+    Column("mode", String, primary_key=True),
     Column("id", String, primary_key=True),
-    Column("account_id", String, nullable=False),
     Column("key_id", String, nullable=False),
-    Column("mode", String, nullable=False),
-    Column("kind", String, nullable=False),  # responses, files, batches, message_batches
+    Column("kind", String, nullable=False),  # responses, items, conversations, files, message_files, batches, message_batches
     Column("channel_id", String, nullable=False),
     Column("credential", String, nullable=False, default=""),  # which of the channel's keys: the start of its hash
     Column("model", String, nullable=False, default=""),
     Column("body", Text, nullable=False),  # as last told by the vendor
+    Column("about", Text, nullable=False, default="{}"),  # JSON: what else must be known of it (`relay/objects.py`)
+    Column("held", BigInteger, nullable=False, default=0),  # set aside for what it will have cost
     Column("created_at", Double, nullable=False),
-    Column("ended_at", Double),  # when a batch was seen to have ended and was charged
+    Column("next_at", Double),  # when its vendor is asked whether it has ended; null: nothing to ask
+    Column("ended_at", Double),  # when it was seen to have ended and was charged
     Column("deleted_at", Double),
 )
 Index("ix_objects_account", objects.c.account_id, objects.c.kind, objects.c.created_at)
 Index(
-    "ix_objects_open",
-    objects.c.kind,
-    sqlite_where=objects.c.ended_at.is_(None),
-    postgresql_where=objects.c.ended_at.is_(None),
+    "ix_objects_next",
+    objects.c.next_at,
+    sqlite_where=objects.c.next_at.is_not(None),
+    postgresql_where=objects.c.next_at.is_not(None),
 )

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
+from websockets.frames import Frame
+
 from genway.providers.local.echo import Streamed, Whole
+from genway.providers.local.echo.realtime import Conversation, Steps
 from genway.wire.exchange import Headers
+from genway.wire.websocket import Closed, text
 
 BURST = 64  # events without a pause, before others get their turn
 
@@ -36,6 +41,10 @@ class BuiltinReply:
         else:
             self._room.set()
 
+    @property
+    def ended(self) -> bool:
+        return self._task is not None and self._task.done()
+
     def abort(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -48,3 +57,63 @@ class BuiltinReply:
             await self._room.wait()
             on_data(event)
         on_end(None)
+
+
+class BuiltinConversation:
+    """What `wire.websocket.Socket` is to a vendor's realtime session: frames, both ways."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._pending: deque[Steps] = deque([conversation.opening()])
+        self._changed = asyncio.Event()
+        self._passed = 0
+        self._heard = b""
+        self._end: Closed | None = None
+
+    async def receive(self) -> Frame:
+        """Raises Closed."""
+        while self._end is None:
+            for steps in self._pending:
+                step = next(steps, None)
+                if step is None:
+                    self._pending.remove(steps)
+                    self._changed.set()
+                    break
+                wait, event = step
+                self._passed += 1
+                if wait or self._passed % BURST == 0:
+                    await self._rest(wait)
+                return text(event)
+            else:
+                self._changed.clear()
+                await self._changed.wait()
+        raise self._end
+
+    async def send(self, frame: Frame) -> None:
+        """Raises Closed."""
+        while len(self._pending) > BURST and self._end is None:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._end is not None:
+            raise self._end
+        self._heard += bytes(frame.data)
+        if frame.fin:
+            heard, self._heard = self._heard, b""
+            self._pending.append(self._conversation.hear(heard))
+            self._changed.set()
+
+    def close(self, code: int, reason: str = "") -> None:
+        self._end = self._end or Closed(self, code, reason)
+        self._changed.set()
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, but not once it is over."""
+        until = asyncio.get_running_loop().time() + seconds
+        await asyncio.sleep(0)
+        while self._end is None:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._changed.wait()
+            except TimeoutError:
+                return

@@ -54,7 +54,12 @@ class Callers:
             return known
         if not sent:
             raise Unauthenticated("send your key in the header Authorization: Bearer <key>, or in x-api-key")
-        caller = await self._identify(sent.decode("latin-1"))
+        found = self.known(await self._identify(sent.decode("latin-1")))
+        self._by_header[sent] = found
+        return found
+
+    def known(self, caller: Caller) -> Holder:
+        """The holder of a key whose caller was just found out."""
         found = self._by_key.get(caller.key_id)
         if found is None:
             if len(self._by_key) >= MOST_REMEMBERED:
@@ -62,7 +67,6 @@ class Callers:
                 self._by_header.clear()
             found = self._by_key[caller.key_id] = Holder(caller)
         self._freshen(found, caller)
-        self._by_header[sent] = found
         return found
 
     def _freshen(self, holder: Holder, caller: Caller) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -20,6 +20,7 @@ from genway.errors import GenwayError, InvalidRequest, NotFound
 from genway.providers.relaying import Wire
 from genway.relay import errors, metrics
 from genway.relay.callers import Holder, limit_headers
+from genway.relay.errors import Passed
 from genway.relay.kinds import under_v1
 from genway.relay.relay import CORS, Relay, request_id
 from genway.wire.exchange import ClientGone, Exchange
@@ -55,6 +56,11 @@ class Inquiry:
         """The whole body. Raises BodyTooLarge or ClientGone."""
         return self.exchange.take() if self.exchange.complete else await self.relay.read(self.exchange)
 
+    def common(self) -> bytes:
+        """The lines of every answer to it."""
+        lines = b"x-genway-channel: %b\r\n" % self.channel.encode("latin-1", "replace") if self.channel else b""
+        return lines + _common(self.request_id, self.wire) + limit_headers(self.holder, self.wire)
+
     def number(self, name: str, default: int, *, most: int, least: int = 1) -> int:
         """A whole number of the query. Raises InvalidRequest."""
         text = self.query.get(name, "")
@@ -69,24 +75,43 @@ Answerer = Callable[..., Awaitable[Told | None]]
 
 
 class Route(msgspec.Struct, frozen=True):
-    """wire: the format errors are in, unless the client's headers say another. counts: whether it counts against the limit."""
+    """first: the first part of the path.
+
+    wire: the format errors are in, unless the client's headers say another.
+
+    counts: whether it counts against the limit. refusal: how errors look where they are in neither format.
+    """
 
     method: str
+    first: str
     pattern: re.Pattern[str]
     answer: Answerer
     wire: Wire | None
     counts: bool
+    refusal: Callable[[GenwayError], Told] | None
 
 
 class Routes(list[Route]):
     """The routes of one module."""
 
-    def on(self, method: str, *paths: str, wire: Wire | None = None, counts: bool = False) -> Callable[[Answerer], Answerer]:
+    def on(
+        self,
+        method: str,
+        *paths: str,
+        wire: Wire | None = None,
+        counts: bool = False,
+        but: Sequence[str] = (),
+        refusal: Callable[[GenwayError], Told] | None = None,
+    ) -> Callable[[Answerer], Answerer]:
+        """but: what the last part of the path must not be, since somebody else answers there."""
+        others = f"(?!.*/(?:{'|'.join(map(re.escape, but))})$)" if but else ""
+
         def register(answer: Answerer) -> Answerer:
             for path in paths:
                 parts = re.sub(r"\\\{(\w+)\\\+\\\}", r"(?P<\1>.+)", re.escape(path).replace(r"\+", r"\+"))
                 parts = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", parts)
-                self.append(Route(method, re.compile(f"{parts}$"), answer, wire, counts))
+                first = path.lstrip("/").partition("/")[0]
+                self.append(Route(method, first, re.compile(f"{others}{parts}$"), answer, wire, counts, refusal))
             return answer
 
         return register
@@ -98,7 +123,7 @@ class Desk:
     def __init__(self, relay: Relay, *modules: Routes) -> None:
         self._relay = relay
         self._routes = [route for routes in modules for route in routes]
-        self._first = {route.pattern.pattern.lstrip("/").partition("/")[0].rstrip("$") for route in self._routes}
+        self._first = {route.first for route in self._routes}
 
     def find(self, exchange: Exchange) -> tuple[Route, dict[str, str]] | None:
         """The route of a request. Raises nothing; a path that is not known here is for somebody else."""
@@ -125,8 +150,16 @@ class Desk:
             told = await route.answer(inquiry, **parts)
             if told is not None:
                 self._tell(inquiry, told)
+        except Passed as said:
+            assert inquiry is not None
+            self._tell(inquiry, Told(said.body, said.status))
         except GenwayError as error:
-            self._refuse(exchange, error, wire, number)
+            if route.refusal is not None:
+                told = route.refusal(error)
+                head = b"content-type: %b\r\n%b" % (told.content_type.encode(), _common(number, wire))
+                exchange.whole(told.status, head, msgspec.json.encode(told.body))
+            else:
+                self._refuse(exchange, error, wire, number)
         except ClientGone:
             pass
         except Exception:
@@ -141,10 +174,7 @@ class Desk:
         body = told.body if isinstance(told.body, bytes) else msgspec.json.encode(told.body)
         lines = [f"content-type: {told.content_type}\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in told.headers.items()]
-        if inquiry.channel:
-            lines.append(f"x-genway-channel: {inquiry.channel}\r\n")
-        head = "".join(lines).encode("latin-1", "replace") + _common(inquiry.request_id, inquiry.wire)
-        inquiry.exchange.whole(told.status, head + limit_headers(inquiry.holder, inquiry.wire), body)
+        inquiry.exchange.whole(told.status, "".join(lines).encode("latin-1", "replace") + inquiry.common(), body)
 
     @staticmethod
     def _refuse(exchange: Exchange, error: GenwayError, wire: Wire, number: str) -> None:

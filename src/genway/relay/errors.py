@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from genway.errors import (
     BodyTooLarge,
     GenwayError,
     InsufficientBalance,
+    InvalidRequest,
     NoChannel,
     NotFound,
     RateLimited,
@@ -57,6 +60,33 @@ class UpstreamTimeout(GenwayError):
     status = 504
 
 
+class ThreadUnsupported(InvalidRequest):
+    """A message with `thread` for a model that nobody behind this keeps threads for; Anthropic's SDK goes on without."""
+
+    details: ClassVar = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+
+
+class ThreadUnknown(NotFound):
+    """A message goes on with a thread that the account has not; Anthropic's SDK begins a new one."""
+
+    details: ClassVar = {"error_code": "thread_not_found"}
+
+
+class WrongMethod(InvalidRequest):
+    """A call is made with POST."""
+
+    status = 405
+
+
+class Passed(Exception):
+    """A vendor's own refusal, which the client sees as it is. body: without the channel's secrets."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(str(status))
+        self.status = status
+        self.body = body
+
+
 def status_of(error: GenwayError, wire: Wire) -> int:
     """The HTTP status as this format has it: an unknown model is 404 in both, an empty account 429 at OpenAI."""
     if isinstance(error, NoChannel):
@@ -71,7 +101,11 @@ def status_of(error: GenwayError, wire: Wire) -> int:
 def body(error: GenwayError, wire: Wire, request_id: str) -> bytes:
     """The error object."""
     if wire == "anthropic":
-        shown = {"type": ANTHROPIC_TYPES.get(status_of(error, wire), "api_error"), "message": str(error)}
+        status = status_of(error, wire)
+        kind = ANTHROPIC_TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
+        shown: dict[str, object] = {"type": kind, "message": str(error)}
+        if isinstance(error, ThreadUnsupported | ThreadUnknown):
+            shown["details"] = error.details
         return msgspec.json.encode({"type": "error", "error": shown, "request_id": request_id})
     kind = error.type
     code: str = OPENAI_CODES.get(type(error), error.code)
@@ -95,6 +129,8 @@ def headers(error: GenwayError, wire: Wire) -> bytes:
         )
     if isinstance(error, InsufficientBalance) and wire == "openai":
         lines += b"x-should-retry: false\r\n"
+    elif isinstance(error, WrongMethod):
+        lines += b"allow: POST\r\n"
     return lines
 
 

@@ -169,6 +169,19 @@ def streamed(kind: str, request: bytes, events: Iterable[bytes], known: Used | N
     )
 
 
+def cut_off(used: Used, size: int) -> Used:
+    """A speech of which so many bytes came: no more of it than these can hold, and of its text the same share."""
+    if not used.seconds:
+        return used
+    share = min(size / SOUND_BYTES_PER_SECOND / used.seconds, 1.0)
+    return msgspec.structs.replace(
+        used,
+        seconds=round(used.seconds * share, 3),
+        audio_output=round(used.audio_output * share),
+        characters=max(round(used.characters * share), 1),
+    )
+
+
 _READ = ("system", "instructions", "messages", "input", "prompt", "suffix", "tools", "functions", "query", "documents")
 """Members of requests that a model reads, in all formats."""
 

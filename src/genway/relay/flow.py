@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from genway.billing.tokens import Used
 from genway.relay import usage
 from genway.relay.kinds import Kind
@@ -19,7 +21,15 @@ from genway.relay.sse import Splitter, data_of, events
 from genway.wire.exchange import Exchange
 
 KEPT_BYTES = 512 * 1024
+LINGER_SECONDS = 5.0
 NO_USAGE = re.compile(rb',\s*"usage":\s*null')
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+_typed = msgspec.json.Decoder(_Typed)
 
 
 class Translator(Protocol):
@@ -37,6 +47,9 @@ class Source(Protocol):
 
     def pause(self, paused: bool) -> None: ...
 
+    @property
+    def ended(self) -> bool: ...
+
     def abort(self) -> None: ...
 
 
@@ -46,6 +59,7 @@ class Flow:
     hides_usage: the client did not ask for the usage that we asked the upstream for. `first` is resolved when the first byte
     has gone out or never will; `done` when the last event has come, the upstream has ended or the client has gone; `finish`
     sends what was held back.
+    secret: of the channel, struck out of every event.
     used: what the vendor said; produced: the events kept for an estimate where it says nothing, and how many bytes there
     were in all. problem: why the stream broke off.
     """
@@ -58,6 +72,7 @@ class Flow:
         "_hides_usage",
         "_kind",
         "_reply",
+        "_secret",
         "_splitter",
         "_translator",
         "client_kind",
@@ -86,6 +101,7 @@ class Flow:
         hides_usage: bool = False,
         translator: Translator | None = None,
         client_kind: str = "",
+        secret: bytes = b"",
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.first: asyncio.Future[None] = self.loop.create_future()
@@ -107,10 +123,13 @@ class Flow:
         self._held = b""
         self._hides_usage = hides_usage
         self._translator = translator
+        self._secret = secret
         self._splitter = Splitter() if has_events else None
         exchange.on_gone = self._left
         exchange.on_room = self._room
         reply.flow(self._data, self._ended)
+        if exchange.crowded:  # with the answer before this one
+            reply.pause(True)
 
     @property
     def began(self) -> bool:
@@ -123,8 +142,21 @@ class Flow:
         return self._splitter is not None
 
     @property
+    def held(self) -> bytes:
+        """What is held back: the last event, once it has come."""
+        return self._held
+
+    @property
     def over(self) -> bool:
         return self.done.done()
+
+    def fail(self, event: bytes) -> None:
+        """End with this event in place of what was held back: without it nobody takes the stream for whole."""
+        if not self.has_events:
+            self._exchange.abort()
+            return
+        self._held = b""
+        self.finish(event)
 
     def finish(self, last: bytes = b"") -> None:
         """Send what was held back, and the end."""
@@ -132,6 +164,10 @@ class Flow:
         if not self._began:
             self._start()
         self._exchange.finish(self._held + last)
+        if not self._reply.ended:
+            # What comes after the last event ends the upstream's answer, and its connection can serve again.
+            self._reply.pause(False)
+            self.loop.call_later(LINGER_SECONDS, self._reply.abort)
 
     def give_up(self, problem: str) -> None:
         """The upstream has been silent for too long."""
@@ -154,11 +190,17 @@ class Flow:
             self.total_bytes += len(piece)
             self._send(piece)
             return
-        ready = self._splitter.feed(piece)
+        try:
+            ready = self._splitter.feed(piece)
+        except ValueError as error:
+            self.give_up(str(error))
+            return
         if ready:
             self._events(ready)
 
     def _events(self, ready: bytes) -> None:
+        if self._secret and self._secret in ready:
+            ready = ready.replace(self._secret, b"***")
         self._keep(ready)
         if self._translator is None:
             if b'"usage"' not in ready and not any(mark in ready for mark in self._kind.ends_with):
@@ -174,6 +216,8 @@ class Flow:
                 self.used = usage.from_event(self._kind.name, data, self.used)
                 if self._hides_usage and usage.only_usage(data):
                     continue
+            if not data and self._translator is not None:
+                continue  # a comment
             if self._is_last(data):
                 ends = True
                 self._held += self._translator.feed(data) if self._translator is not None else event
@@ -192,8 +236,13 @@ class Flow:
         marks = self._kind.ends_with
         if not any(mark in data for mark in marks):
             return False
-        # A mark in the text of an event is no end: these stand alone, or are the event's type.
-        return data in marks or any(b'"type":' + mark in data[:80] or b'"type": ' + mark in data[:80] for mark in marks)
+        # A mark in the text of an event is no end: it stands alone, or is the event's type.
+        if data in marks:
+            return True
+        try:
+            return b'"%b"' % _typed.decode(data).type.encode() in marks
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
 
     def _keep(self, ready: bytes) -> None:
         self.total_bytes += len(ready)
@@ -219,8 +268,7 @@ class Flow:
     def _ended(self, problem: str | None) -> None:
         if self.done.done():
             return
-        if self._splitter is not None and self._splitter.rest and problem is None:
-            rest, self._splitter.rest = self._splitter.rest, b""
+        if problem is None and self._splitter is not None and (rest := self._splitter.take_rest()):
             # SDKs lose an event that no empty line ends.
             self._events(rest + b"\n\n" if self._translator is not None else rest)
             if self.done.done():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -96,6 +96,9 @@ class Call(msgspec.Struct):
     user: str | None = None
     prompt_cache_key: str | None = None
     previous_response_id: str | None = None
+    store: bool | None = None
+    background: bool | None = None
+    thread: Any = None
 
     @property
     def streamed(self) -> bool:

@@ -18,6 +18,7 @@ COST = Counter("genway_relay_cost_micro_total", "What relayed calls were charged
 RETRIES = Counter(
     "genway_relay_retries_total", "Attempts of relayed calls that went wrong and were repeated", ["channel", "why"]
 )
+SESSIONS = Gauge("genway_relay_sessions", "Realtime sessions that are open", multiprocess_mode="livesum")
 STREAMS = Gauge("genway_relay_streams", "Streams that are open", multiprocess_mode="livesum")
 
 

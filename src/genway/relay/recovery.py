@@ -6,8 +6,10 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from genway.billing import leases
+from genway.billing.leases import CallRow
 from genway.db import Database
 from genway.relay.journal import left_behind
 
@@ -18,17 +20,29 @@ def recover(database: Database, folder: Path, now: float, *, owner: str | None =
     """Replay the journals in the data folder, of one dead process or of all, and close its leases.
 
     alone: no other process lives that uses this database, so all leases are closed; otherwise those of others run out.
+    Raises Unavailable; nothing is lost then.
     """
     journals = left_behind(folder, owner)
 
-    def write(connection: Connection) -> int:
-        found = sum(leases.record_missing(connection, rows, now) for _, rows in journals)
+    def write(connection: Connection) -> None:
+        for _, rows in journals:
+            _replay(connection, rows, now)
         if owner is not None or alone:
             leases.close_all(connection, now, owner=owner)
-        return found
 
-    found = database.write_now(write)
+    database.write_now(write)
     for path, _ in journals:
         path.unlink(missing_ok=True)
-    if found:
-        log.info("relay.recovered", calls=found)
+    if journals:
+        log.info("relay.replayed", calls=sum(len(rows) for _, rows in journals))
+
+
+def _replay(connection: Connection, rows: list[CallRow], now: float) -> None:
+    try:
+        with connection.begin_nested():
+            leases.record_missing(connection, rows, now)
+    except OperationalError:
+        raise
+    except Exception as error:
+        log.error("calls.refused", calls=len(rows), why=str(error))
+        leases.record_apart(connection, rows, now)

@@ -13,20 +13,24 @@ from uuid_utils import uuid7
 from genway import logs
 from genway.billing import money, prices
 from genway.billing.leases import CallRow
-from genway.billing.prices import Price
+from genway.billing.prices import Index, Price
 from genway.billing.tokens import Card, Used
 from genway.config import Config
 from genway.db import Database
-from genway.errors import BodyTooLarge, GenwayError, InvalidRequest, NoChannel, Unavailable
+from genway.errors import BodyTooLarge, BodyTooSlow, GenwayError, InvalidRequest, NoChannel, Unavailable
 from genway.providers.local import echo
-from genway.relay import errors, estimate, kinds, metrics, usage
+from genway.relay import errors, estimate, kinds, mentions, metrics, usage
 from genway.relay.builtin import BuiltinReply
 from genway.relay.callers import Callers, limit_headers
+from genway.relay.endings import Endings
 from genway.relay.flow import Flow
+from genway.relay.forms import Forms
+from genway.relay.keeper import Keeper, keeps
 from genway.relay.kinds import Kind
 from genway.relay.meter import Meter
+from genway.relay.objects import Kept
 from genway.relay.ongoing import Ongoing
-from genway.relay.seats import KNOWN, Board, Choice, Seat
+from genway.relay.seats import Board, Choice, Seat
 from genway.relay.sending import Answered, Sender, translation
 from genway.relay.sse import data_of, events
 from genway.routing.channels import LOCAL
@@ -36,11 +40,13 @@ log = structlog.get_logger(__name__)
 
 REFRESH_SECONDS = 1.0
 CLIENT_GONE = 499
+FREE = Card()
 WATCH_SECONDS = 1.0
 NO_MODEL_NEEDED = {
     "moderations": "omni-moderation-latest",
     "image_generations": "gpt-image-1.5",
     "image_edits": "gpt-image-1.5",
+    "image_variations": "dall-e-2",
 }
 CORS = b"access-control-allow-origin: *\r\naccess-control-expose-headers: *\r\n"
 EVENT_STREAM = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
@@ -63,6 +69,8 @@ class Relay:
         *,
         clock: Callable[[], float],
     ) -> None:
+        self.keeper: Keeper
+        self.endings: Endings
         self.settings = config.relay
         self.callers = callers
         self.board = board
@@ -71,8 +79,11 @@ class Relay:
         self._sender = sender
         self._clock = clock
         self._most_body = config.server.max_body_bytes
+        self._body_seconds = config.server.body_seconds
+        self._forms = Forms(config)
         self._local = config.local.enabled
-        self._book: tuple[Price, ...] = ()
+        self.book: tuple[Price, ...] = ()
+        self.index = Index(())
         self._cards: dict[tuple[str, ...], Card] = {}
         self._flows: set[Flow] = set()
         self._jobs: list[asyncio.Task[None]] = []
@@ -114,39 +125,64 @@ class Relay:
 
     async def _charge_for_nothing(self, ongoing: Ongoing) -> None:
         """The client went away while a whole answer was awaited: the upstream has read the request at least."""
-        if ongoing.reservation is None or ongoing.choice is None:
+        if ongoing.reservation is None or ongoing.choice is None or (ongoing.form is not None and not ongoing.form.sent):
             return
         with contextlib.suppress(Unavailable):
             used = estimate.whole(ongoing.choice.kind, ongoing.body, b"", ongoing.vendor_model)
-            await self.settle(ongoing, used, "client_gone")
+            await self.settle(ongoing, used if ongoing.form is None else ongoing.form.at_least(used), "client_gone")
 
     async def _lead(self, ongoing: Ongoing) -> None:
         exchange, kind = ongoing.exchange, ongoing.kind
         if exchange.method != "POST":
-            problem: GenwayError = InvalidRequest(f"{exchange.path} is for POST")
-            problem.status = 405  # type: ignore[misc]
-            raise problem
+            raise errors.WrongMethod(f"{exchange.path} is for POST")
         ongoing.holder = await self.callers.holder(exchange)
-        body = ongoing.body = exchange.take() if exchange.complete else await self.read(exchange)
-        asked = ongoing.asked = kinds.read(body)
+        if kind.body == "form" and not (kind.name == "image_edits" and b"json" in exchange.header(b"content-type")):
+            form = ongoing.form = await self._forms.take(exchange, kind.name, dropped=ongoing.holder.caller.mode == "test")
+            body, asked = form.as_json(), form.asked()
+        else:
+            body = exchange.take() if exchange.complete else await self.read(exchange)
+            if len(body) > self._most_body:
+                raise BodyTooLarge(f"the body may have at most {self._most_body} bytes and has {len(body)}")
+            asked = kinds.read(body)
+        ongoing.body, ongoing.asked = body, asked
         if not asked.model:
             asked.model = NO_MODEL_NEEDED.get(kind.name, "")
             if not asked.model:
                 raise InvalidRequest("required: the name of a model; GET /v1/models lists them", field="model")
+            if ongoing.form is None:  # the vendor must not take another than the one that is charged for
+                body = ongoing.body = kinds.rewrite(body, {"model": asked.model})
+        if kind.name == "messages" and asked.max_tokens is None:
+            raise InvalidRequest("Field required", field="max_tokens")
         ongoing.streamed = kind.streams and asked.streamed
         await self.admit(ongoing)
+        named = mentions.of(kind.name, body, asked.previous_response_id)
+        kept = await self.keeper.named(ongoing.holder.caller, named) if named else None
+        threaded = asked.thread is not None and kind.name == "messages"
         if self.is_local(ongoing):
+            if threaded:
+                raise errors.ThreadUnsupported("the built-in provider keeps no threads", field="thread")
             await self._answer_locally(ongoing)
             return
+        if threaded:
+            kept = await self.keeper.thread(ongoing, kept)
         if kind.name == "count_tokens" and not self._counts(asked.model):
             ongoing.exchange.whole(200, errors.JSON + self.common(ongoing), self._count(ongoing))
             return
-        choices = self.board.choices(kind.name, asked.model)
+        if kept is not None:
+            place = self.keeper.place(kept)
+            ongoing.pinned = place.credential
+            choices = self.board.choices_at(place.seat, kind.name, asked.model)
+        else:
+            choices = self.board.choices(kind.name, asked.model)
+        if threaded:
+            choices = [choice for choice in choices if choice.kind == "messages"]
+            if not choices:
+                raise errors.ThreadUnsupported(f"no channel keeps threads of {asked.model}", field="thread")
         await self.reserve(ongoing, self.card(kind.name, choices[0], asked.model))
         sticky = asked.prompt_cache_key or asked.user or ""
         answered = await self._sender.send(ongoing, self.board.order(choices, sticky))
         if answered.refusal is not None:
-            self._pass_on(ongoing, answered)
+            self.pass_on(ongoing, answered)
         elif answered.flow is not None:
             await self._stream(ongoing, answered.flow)
         else:
@@ -171,6 +207,7 @@ class Relay:
         guess = ongoing.asked.most_output or self.settings.reserve_tokens
         ongoing.tokens = estimate.quick_input(ongoing.body) + min(guess, self.settings.reserve_tokens)
         await self.callers.count(ongoing.holder, ongoing.tokens, ongoing.streamed)
+        ongoing.admitted = True
         if ongoing.streamed:
             ongoing.holder.streams += 1
             metrics.STREAMS.inc()
@@ -191,7 +228,8 @@ class Relay:
         key = (kind, model, provider, vendor_model)
         known = self._cards.get(key)
         if known is None:
-            known = prices.card(self._book, price_names(provider, model, vendor_model), kind)
+            names = prices.names_of(provider, model, vendor_model)
+            known = prices.card(self.index.among(names), names, kind)
             if known is None and choice is not None and choice.seat.channel.options.get("unpriced") == "free":
                 known = Card()
             if known is None:
@@ -205,45 +243,64 @@ class Relay:
             self._cards[key] = known
         return known
 
+    def batch_card(self, kind: str, seat: Seat, model: str) -> Card | None:
+        """What a model costs in a batch of calls of a kind: a price for `batches` where there is one, else the usual one."""
+        names = prices.names_of(seat.provider.name, model, seat.vendor_model(model))
+        near = self.index.among(names)
+        batched = [price for price in near if price.operation in {"batches", "message_batches"}]
+        sort = "message_batches" if kind == "messages" else "batches"
+        cheap = prices.card(batched, names, sort) if batched else None
+        known = cheap or prices.card(batched, names, "batches") or prices.card(near, names, kind)
+        return known or (Card() if seat.channel.options.get("unpriced") == "free" else None)
+
     def known_card(self, kind: str, seat: Seat, model: str) -> Card | None:
         """What a model of a seat costs for a kind of call; None where nobody said."""
-        vendor_model = seat.vendor_model(model)
-        return prices.card(self._book, price_names(seat.provider.name, model, vendor_model), kind)
-
-    def priced_names(self, seat: Seat) -> list[str]:
-        """The names of models that have a price and that a seat is known for."""
-        prefix = f"{seat.provider.name}/"
-        named = (price.model.removeprefix(prefix) for price in self._book if price.unit in prices.BY_TOKENS)
-        return sorted({name for name in named if "*" not in name and "@" not in name and seat.rank(name) == KNOWN})
+        names = prices.names_of(seat.provider.name, model, seat.vendor_model(model))
+        return prices.card(self.index.among(names), names, kind)
 
     async def reserve(self, ongoing: Ongoing, card: Card) -> None:
         """Set the call's likely cost aside. Raises InsufficientBalance, BudgetExceeded or Unavailable."""
         assert ongoing.holder is not None
         ongoing.card = card
         output = min(ongoing.asked.most_output or self.settings.reserve_tokens, self.settings.reserve_tokens)
-        likely = card.cost(Used(input=max(ongoing.tokens - output, 0), output=output, images=ongoing.asked.n or 1, calls=1))
+        expected = Used(input=max(ongoing.tokens - output, 0), output=output, images=ongoing.asked.n or 1)
+        if ongoing.form is not None:
+            expected.seconds = ongoing.form.seconds
+        elif ongoing.kind.name == "speech":
+            expected.characters = len(ongoing.body)
+        likely = card.cost(expected) or int(card != FREE)  # an empty account gets nothing that has a price
         ongoing.reservation = self.meter.reserve(ongoing.holder.caller, likely) or await self.meter.fetch(
             ongoing.holder.caller, likely
         )
 
     async def read(self, exchange: Exchange) -> bytes:
-        """The whole body. Raises BodyTooLarge or ClientGone."""
+        """The whole body. Raises BodyTooLarge, BodyTooSlow or ClientGone."""
         announced = exchange.header(b"content-length")
         if announced.isdigit() and int(announced) > self._most_body:
             raise BodyTooLarge(f"the body may have at most {self._most_body} bytes and has {int(announced)}")
         parts = []
         size = 0
-        while part := await exchange.read():
-            size += len(part)
-            if size > self._most_body:
-                raise BodyTooLarge(f"the body may have at most {self._most_body} bytes")
-            parts.append(part)
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                while part := await exchange.read():
+                    size += len(part)
+                    if size > self._most_body:
+                        raise BodyTooLarge(f"the body may have at most {self._most_body} bytes")
+                    parts.append(part)
+        except TimeoutError:
+            raise BodyTooSlow(f"the body must arrive within {self._body_seconds:g} seconds") from None
         return b"".join(parts)
 
     # --- answers
 
     async def _whole(self, ongoing: Ongoing, answered: Answered) -> None:
         choice = answered.choice
+        recorded: asyncio.Task[Kept | None] | None = None
+        if choice.kind == ongoing.kind.name and keeps(ongoing):
+            recorded = asyncio.create_task(self.keeper.answered(ongoing, answered.body))
+            if ongoing.asked.background and await recorded is not None:  # it is charged when it has ended
+                ongoing.exchange.whole(answered.status, self.head(ongoing, answered.headers), answered.body)
+                return
         used = usage.from_answer(choice.kind, answered.body)
         if used is None:
             used = estimate.whole(choice.kind, answered.request, answered.body, choice.vendor_model)
@@ -254,6 +311,8 @@ class Relay:
             except msgspec.DecodeError as error:
                 raise errors.UpstreamFailed(f"the upstream's answer is not what its format says: {error}") from None
         await self.settle(ongoing, used, "done")
+        if recorded is not None:
+            await recorded
         if ongoing.exchange.gone:
             return
         ongoing.exchange.whole(answered.status, self.head(ongoing, answered.headers), body)
@@ -267,14 +326,28 @@ class Relay:
         finally:
             self._flows.discard(flow)
         kind = ongoing.choice.kind if ongoing.choice is not None else ongoing.kind.name
+        ended = b""
+        if ongoing.kept is not None:
+            with contextlib.suppress(Unavailable):
+                ended = await self.keeper.ended(ongoing, flow)
+            if ongoing.kept.open:  # it goes on at the vendor, whoever listens
+                await self.endings.heard(ongoing.kept, ended)
+                if not flow.gone:
+                    flow.finish()
+                return
         used = flow.used
         if used is None or flow.gone or flow.problem is not None:
             used = self._estimate(ongoing, flow, kind)
+            used = used if ongoing.form is None else ongoing.form.at_least(used)
         outcome = "client_gone" if flow.gone else "broken_off" if flow.problem is not None else "done"
+        if ongoing.choice is not None and outcome == "done":
+            self.board.completed(ongoing.choice)
+        elif ongoing.choice is not None and outcome == "broken_off":
+            self.board.broke(ongoing.choice, flow.problem or "")
         try:
             await self.settle(ongoing, used, outcome)
         except Unavailable as error:
-            flow.finish(errors.in_stream(error.message, ongoing.kind.name, ongoing.request_id))
+            flow.fail(errors.in_stream(error.message, ongoing.kind.name, ongoing.request_id))
             return
         if flow.gone:
             return
@@ -291,14 +364,16 @@ class Relay:
     def _estimate(ongoing: Ongoing, flow: Flow, kind: str) -> Used:
         """Where the vendor told no usage, or not all of it: what is known of the stream, counted here and marked so."""
         if not flow.has_events:
-            return flow.used or estimate.whole(kind, ongoing.body, b"", ongoing.vendor_model)
+            used = flow.used or estimate.whole(kind, ongoing.body, b"", ongoing.vendor_model)
+            cut = kind == "speech" and (flow.gone or flow.problem is not None)
+            return estimate.cut_off(used, flow.total_bytes) if cut else used
         seen = [data_of(event) for piece in flow.kept for event in events(piece)]
         used = estimate.streamed(kind, ongoing.body, [data for data in seen if data], flow.used, ongoing.vendor_model)
         if flow.total_bytes > flow.kept_bytes and flow.used is None:
             used = msgspec.structs.replace(used, output=used.output * flow.total_bytes // max(flow.kept_bytes, 1))
         return used
 
-    def _pass_on(self, ongoing: Ongoing, answered: Answered) -> None:
+    def pass_on(self, ongoing: Ongoing, answered: Answered) -> None:
         """An upstream's refusal, in the client's format, in its own words."""
         refusal = answered.refusal
         assert refusal is not None
@@ -309,6 +384,7 @@ class Relay:
             )
         elif not body.lstrip().startswith(b"{"):
             said = errors.UpstreamFailed(f"the upstream answered {status}: {body[:300].decode('utf-8', 'replace').strip()}")
+            said.status = status  # type: ignore[misc]
             body = errors.body(said, ongoing.kind.wire, ongoing.request_id)
         lines = errors.JSON
         if refusal.retry_after is not None:
@@ -319,7 +395,10 @@ class Relay:
         ongoing.channel = LOCAL
         ongoing.attempts.append(LOCAL)
         kind, created = ongoing.kind.name, int(self._clock())
-        if kind in echo.SLOW:
+        if (form := ongoing.form) is not None:
+            await form.drop()
+            made = await asyncio.to_thread(echo.answer_form, kind, form.fields, form.files, created=created)
+        elif kind in echo.SLOW:
             made = await asyncio.to_thread(echo.answer, kind, ongoing.body, request_id=ongoing.request_id, created=created)
         else:
             made = echo.answer(kind, ongoing.body, request_id=ongoing.request_id, created=created)
@@ -336,11 +415,13 @@ class Relay:
             if made.status < 400:
                 used = usage.from_answer(ongoing.kind.name, made.body)
                 await self.settle(ongoing, used or estimate.whole(ongoing.kind.name, ongoing.body, made.body), "done")
+                if keeps(ongoing):
+                    await self.keeper.answered(ongoing, made.body)
             ongoing.exchange.whole(made.status, self.head(ongoing, reply.headers), made.body)
             return
         flow = Flow(
             ongoing.exchange,
-            reply,
+            self.keeper.held_back(ongoing, reply) if keeps(ongoing) else reply,
             ongoing.kind,
             lambda: ongoing.exchange.start(200, self.head(ongoing, reply.headers)),
             has_events=True,
@@ -349,12 +430,18 @@ class Relay:
         await self._stream(ongoing, flow)
 
     def _local_card(self, ongoing: Ongoing) -> Card:
-        """A test key is shown what the model it names costs, in simulated money; where nobody knows, what is local costs."""
         assert ongoing.holder is not None
-        if ongoing.holder.caller.mode == "test" and not ongoing.model.startswith(LOCAL):
+        return self.local_card(ongoing.kind.name, ongoing.model, ongoing.holder.caller.mode)
+
+    def local_card(self, kind: str, model: str, mode: str) -> Card:
+        """A test key is shown what the model it names costs, in simulated money; where nobody knows, what is local costs."""
+        if mode == "test" and not model.startswith(LOCAL):
+            choice = None
             with contextlib.suppress(NoChannel):
-                return self.card(ongoing.kind.name, None, ongoing.model)
-        return self.card(ongoing.kind.name, None, f"{LOCAL}/{ongoing.kind.name}")
+                choice = self.board.choices(kind, model)[0]
+            with contextlib.suppress(NoChannel):
+                return self.card(kind, choice, model)
+        return self.card(kind, None, f"{LOCAL}/{kind}")
 
     # --- accounting
 
@@ -403,16 +490,20 @@ class Relay:
 
     def conclude(self, ongoing: Ongoing) -> None:
         """Let go of what the call held, count it and log it."""
+        if ongoing.form is not None:
+            ongoing.form.close()
         if ongoing.reservation is not None:
             self.meter.release(ongoing.reservation)
             ongoing.reservation = None
-            if ongoing.holder is not None and ongoing.holder.tokens is not None:
-                ongoing.holder.tokens.correct(ongoing.tokens)
         if ongoing.choice is not None:
             ongoing.choice.seat.busy -= 1
-        if ongoing.streamed and ongoing.holder is not None and ongoing.tokens:
-            ongoing.holder.streams -= 1
-            metrics.STREAMS.dec()
+        holder = ongoing.holder
+        if ongoing.admitted and holder is not None:
+            if ongoing.used is None and holder.tokens is not None:
+                holder.tokens.correct(ongoing.tokens)
+            if ongoing.streamed:
+                holder.streams -= 1
+                metrics.STREAMS.dec()
         milliseconds = ongoing.milliseconds
         kind, status = ongoing.kind.name, ongoing.exchange.status or CLIENT_GONE
         channel = ongoing.channel
@@ -493,8 +584,8 @@ class Relay:
     async def _refresh(self) -> None:
         await self.board.refresh()
         book = await self._database.read(prices.current)
-        if book != self._book:
-            self._book, self._cards = book, {}
+        if book != self.book:
+            self.book, self.index, self._cards = book, Index(book), {}
 
     async def _watch(self) -> None:
         """Give up streams that are silent for too long, and give others a sign of life."""
@@ -505,16 +596,8 @@ class Relay:
             for flow in list(self._flows):
                 if now - flow.last_at > self.settings.idle_seconds:
                     flow.give_up(f"nothing came for {self.settings.idle_seconds:g} seconds")
-                elif (
-                    self.settings.keep_alive_seconds
-                    and now - max(flow.sent_at, flow.last_at) > self.settings.keep_alive_seconds
-                ):
+                elif self.settings.keep_alive_seconds and now - flow.sent_at > self.settings.keep_alive_seconds:
                     flow.keep_alive(SIGNS.get(flow.client_kind, SIGN))
-
-
-def price_names(provider: str, model: str, vendor_model: str) -> tuple[str, ...]:
-    """What a model may be called where prices are, the name that says most first."""
-    return (model, f"{provider}/{model}", f"{provider}/{vendor_model}", vendor_model)
 
 
 def request_id(exchange: Exchange) -> str:

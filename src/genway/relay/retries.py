@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
 from genway.providers.base import VendorBusy, VendorDown, VendorKeyRefused, VendorOutOfCredit
 from genway.providers.http import Answer, error_words, retry_after_seconds
-from genway.providers.relaying import RelayProvider
-from genway.wire.pool import Reply
+from genway.providers.relaying import SHORTEST_SECRET, RelayProvider
 
 Verdict = Literal["client", "busy", "fault", "refused", "out of credit"]
 LONGEST_ERROR = 1024 * 1024
+
+
+class Head(Protocol):
+    """Of an answer, what is judged beside its body: `wire.pool.Reply`, or an upgrade that was refused."""
+
+    @property
+    def status(self) -> int: ...
+
+    def header(self, name: bytes) -> bytes: ...
 
 
 class Refusal(msgspec.Struct):
@@ -25,7 +33,7 @@ class Refusal(msgspec.Struct):
     message: str
 
 
-def judge(provider: RelayProvider, reply: Reply, body: bytes) -> Refusal:
+def judge(provider: RelayProvider, reply: Head, body: bytes) -> Refusal:
     """`client`: the request is at fault, and no other channel would do better."""
     try:
         code, message = error_words(msgspec.json.decode(body))
@@ -43,6 +51,6 @@ def judge(provider: RelayProvider, reply: Reply, body: bytes) -> Refusal:
     elif kind is VendorDown:
         verdict = "fault"
     for secret in provider.secrets:
-        if secret:
+        if len(secret) >= SHORTEST_SECRET:
             body = body.replace(secret.encode(), b"***")
     return Refusal(reply.status, body, verdict, retry_after, provider.clean(message or code))

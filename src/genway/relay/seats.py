@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Literal
+from urllib.parse import urlencode
 
 import aiohttp
 import structlog
@@ -17,7 +19,7 @@ from genway.config import ConfigError
 from genway.db import Database
 from genway.errors import NoChannel, RateLimited, Unavailable
 from genway.providers.base import ChannelSettings
-from genway.providers.relaying import RelayProvider
+from genway.providers.relaying import SHORTEST_SECRET, RelayProvider, fingerprint
 from genway.relay.kinds import KINDS
 from genway.routing.channels import Channel, list_channels
 from genway.vault import Vault
@@ -35,32 +37,32 @@ MOST_REMEMBERED = 20_000
 
 
 class Credential:
-    """One key of a channel. aside_until: it was refused, or is out of credit, until then it is not used."""
+    """One key of a channel. aside_until: it was refused, or is out of credit, until then it is not used.
 
-    __slots__ = ("aside_until", "head", "lines", "name", "why")
+    secret: what must never leave the house; nothing for one too short to be told from any other text.
+    """
+
+    __slots__ = ("aside_until", "head", "lines", "name", "secret", "why")
 
     def __init__(self, seat: Seat, secret: str) -> None:
-        self.name = hashlib.sha256(secret.encode()).hexdigest()[:12]
+        self.name = fingerprint(secret)
+        self.secret = secret.encode() if len(secret) >= SHORTEST_SECRET else b""
         self.aside_until = 0.0
         self.why = ""
-        overrides = {
-            name.removeprefix("header.").lower(): value
-            for name, value in seat.channel.options.items()
-            if name.startswith("header.")
-        }
         signed = {"host": seat.origin.authority, "accept-encoding": "identity", "user-agent": "genway"}
-        signed |= seat.provider.signing(secret) | overrides
-        self.head = {name.encode(): value.encode() for name, value in signed.items()}
+        signed |= seat.provider.signing(secret)
+        self.head = {name.encode(): value.encode() for name, value in signed.items()} | seat.overrides
         self.lines = lines(self.head.items())
 
 
 class Health:
     """How one model of a channel fares: a circuit breaker."""
 
-    __slots__ = ("failures", "pause", "probing", "until", "why")
+    __slots__ = ("breaks", "failures", "pause", "probing", "until", "why")
 
     def __init__(self) -> None:
         self.failures = 0
+        self.breaks = 0
         self.pause = FIRST_PAUSE
         self.until = 0.0
         self.probing = False
@@ -82,6 +84,7 @@ class Seat:
         "healths",
         "open",
         "origin",
+        "overrides",
         "paths",
         "provider",
         "query",
@@ -94,6 +97,11 @@ class Seat:
         self.channel = channel
         self.provider = provider
         self.origin: Origin = pool.origin(provider.address)
+        self.overrides = {
+            name.removeprefix("header.").lower().encode(): value.encode()
+            for name, value in channel.options.items()
+            if name.startswith("header.")
+        }
         self.credentials = [Credential(self, secret) for secret in provider.secrets]
         self.turn = 0
         self.concurrency = channel.concurrency
@@ -127,9 +135,9 @@ class Seat:
         path = self.provider.path(kind, model)
         target = None
         if path is not None:
-            extra = "&".join(f"{name}={value}" for name, value in self.query.items())
+            extra = urlencode(self.query)
             joint = "&" if "?" in path else "?"
-            target = f"{self.origin.path}{path}{joint + extra if extra else ''}".encode()
+            target = f"{self.origin.path}{path}{joint + extra if extra else ''}".encode("ascii")
         if len(self.paths) > MOST_REMEMBERED:
             self.paths.clear()
         self.paths[kind, model] = target
@@ -143,12 +151,14 @@ class Seat:
             known = self.healths[model] = Health()
         return known
 
-    def credential(self, now: float, tried: set[str]) -> Credential | None:
-        """The next key in turn that is not set aside and was not tried."""
+    def credential(self, now: float, tried: set[Credential], pinned: Credential | None = None) -> Credential | None:
+        """The next key in turn that is not set aside and was not tried; `pinned` or none where a call needs just that one."""
+        if pinned is not None:
+            return pinned if pinned.aside_until <= now and pinned not in tried else None
         for _ in self.credentials:
             self.turn = (self.turn + 1) % len(self.credentials)
             found = self.credentials[self.turn]
-            if found.aside_until <= now and found.name not in tried:
+            if found.aside_until <= now and found not in tried:
                 return found
         return None
 
@@ -180,6 +190,7 @@ class Board:
         self._kinds = providers.discover()
         self._seats: dict[str, Seat] = {}
         self._stored: Mapping[str, Channel] = {}
+        self._refreshing = asyncio.Lock()
         self._choices: dict[tuple[str, str], list[Choice]] = {}
 
     def now(self) -> float:
@@ -194,9 +205,12 @@ class Board:
         return self._seats.get(channel_id)
 
     async def refresh(self) -> None:
-        stored = {channel.id: channel for channel in await self._database.read(list_channels)}
-        if stored == self._stored:
-            return
+        async with self._refreshing:  # what was read first must not be put in place last
+            stored = {channel.id: channel for channel in await self._database.read(list_channels)}
+            if stored != self._stored:
+                self._put(stored)
+
+    def _put(self, stored: dict[str, Channel]) -> None:
         now = self._clock()
         seats: dict[str, Seat] = {}
         for channel_id, channel in stored.items():
@@ -222,36 +236,44 @@ class Board:
             self._choices[kind, model] = known
         return known
 
+    def choices_at(self, seat: Seat, kind: str, model: str) -> list[Choice]:
+        """How a call can go by one channel, which has what the call is about. Raises NoChannel."""
+        named, _, rest = model.partition("/")
+        if rest and named in {seat.channel.name, seat.provider.name}:
+            model = rest
+        found = self._able([seat], kind, model) if seat.rank(model) else []
+        if not found:
+            raise NoChannel(
+                f"the channel {seat.channel.name} has what this call names, and does not have the model {model}", field="model"
+            )
+        return found
+
     def _find(self, kind: str, model: str) -> list[Choice]:
         """The seats that have the model most surely; `name/model` means a channel, or a provider, of that name."""
-        best: list[Choice] = []
+        seats = self.seats
         named, _, rest = model.partition("/")
-        seats = [seat for seat in self._seats.values() if rest and named in {seat.channel.name, seat.provider.name}]
-        if seats:
-            best = self._able([seat for seat in seats if seat.rank(rest)], kind, rest)
-        if not best:
-            ranks = {seat.channel.id: seat.rank(model) for seat in self._seats.values()}
-            top = max(ranks.values(), default=0)
-            while top and not best:
-                best = self._able([seat for seat in self._seats.values() if ranks[seat.channel.id] == top], kind, model)
-                top -= 1
-        if not best:
-            raise NoChannel(
-                f"no channel here has the model {model} for {kind}; `GET /v1/models` lists what there is", field="model"
-            )
-        return best
+        namesakes = [seat for seat in seats if rest and named in {seat.channel.name, seat.provider.name}]
+        for candidates, name in ((namesakes, rest), (seats, model)):
+            for rank in (LISTED, KNOWN, ANY):
+                if best := self._able([seat for seat in candidates if seat.rank(name) == rank], kind, name):
+                    return best
+        raise NoChannel(
+            f"no channel here has the model {model} for {kind}; `GET /v1/models` lists what there is", field="model"
+        )
 
     @staticmethod
     def _able(seats: list[Seat], kind: str, model: str) -> list[Choice]:
-        found = []
-        for seat in seats:
-            vendor_model = seat.vendor_model(model)
-            for name in (kind, KINDS[kind].translated if kind in KINDS else ""):
-                target = seat.path(name, vendor_model) if name else None
+        """Those that do this kind of call, or, where none does, those that do the same work in another format."""
+        for name in (kind, KINDS[kind].translated if kind in KINDS else ""):
+            found = []
+            for seat in seats if name else ():
+                vendor_model = seat.vendor_model(model)
+                target = seat.path(name, vendor_model)
                 if target is not None:
                     found.append(Choice(seat, name, vendor_model, target))
-                    break
-        return found
+            if found:
+                return found
+        return []
 
     def order(self, choices: list[Choice], sticky: str = "") -> list[Choice]:
         """Those that are well, best first: by priority, then by weight, at random or as `sticky` has it.
@@ -268,9 +290,8 @@ class Board:
             raise self._none(choices, now)
         if len(well) == 1:
             return well
-        chance = random.Random(sticky).random if sticky else random.random  # noqa: S311
         keyed = [
-            (-choice.seat.channel.priority, -(chance() ** (1 / max(choice.seat.channel.weight, 1))), number)
+            (-choice.seat.channel.priority, -(_chance(choice, sticky) ** (1 / max(choice.seat.channel.weight, 1))), number)
             for number, choice in enumerate(well)
         ]
         return [well[number] for _, _, number in sorted(keyed)]
@@ -294,6 +315,10 @@ class Board:
         kind = RateLimited if limited else Unavailable
         return kind(f"no channel can take this now: {why}", retry_after=min(waits, default=5.0))
 
+    def usable(self, choice: Choice) -> bool:
+        """Whether a call can go there now."""
+        return _usable(choice, self._clock())
+
     # --- what happened
 
     def succeeded(self, choice: Choice) -> None:
@@ -305,10 +330,24 @@ class Board:
         """A fault of the channel's: after some in a row its model is left alone, each time for longer."""
         health = choice.health
         health.failures += 1
+        if health.until > self._clock():  # it was under way already when the pause began
+            return
         health.why = why
-        if health.failures >= FAILURES or health.probing:
+        if health.failures >= FAILURES:
             self._pause(choice, health.pause)
             health.pause = min(health.pause * 2, LONGEST_PAUSE)
+
+    def completed(self, choice: Choice) -> None:
+        """A stream came to its end."""
+        choice.health.breaks = 0
+
+    def broke(self, choice: Choice, why: str) -> None:
+        """A stream broke off after it had begun well: some of these in a row are faults as well."""
+        health = choice.health
+        health.breaks += 1
+        if health.breaks >= FAILURES:
+            health.failures = max(health.failures, FAILURES)
+            self.failed(choice, why)
 
     def busy(self, choice: Choice, retry_after: float | None) -> None:
         """The channel said that it has too much to do."""
@@ -345,6 +384,14 @@ class Board:
 
 
 BUSY = "the vendor says that it has too much to do"
+
+
+def _chance(choice: Choice, sticky: str) -> float:
+    """0…1: at random, or, for the same `sticky` and channel, always the same, whatever other channels there are."""
+    if not sticky:
+        return random.random()  # noqa: S311 - no secret
+    drawn = hashlib.blake2b(f"{sticky}\0{choice.seat.channel.id}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(drawn) / 2**64
 
 
 def _usable(choice: Choice, now: float) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import ModuleType
 
 import msgspec
@@ -13,6 +13,7 @@ from genway.errors import GenwayError, RateLimited, Unavailable
 from genway.relay import kinds, metrics, usage
 from genway.relay.errors import UpstreamFailed, UpstreamTimeout
 from genway.relay.flow import Flow, Translator
+from genway.relay.keeper import Keeper, keeps
 from genway.relay.kinds import KINDS
 from genway.relay.ongoing import Ongoing
 from genway.relay.retries import LONGEST_ERROR, Refusal, judge
@@ -30,6 +31,8 @@ WHOLE = frozenset(
 LARGEST_ANSWER = 256 * 1024 * 1024
 LONGEST_WAIT = 5.0
 FIRST_WAIT = 0.2
+SLACK = 0.02  # the loop's timers may be a little early by the clock that the channels' pauses are timed by
+OF_THE_KEY = frozenset({"busy", "refused", "out of credit"})
 
 
 class Answered(msgspec.Struct):
@@ -45,13 +48,17 @@ class Answered(msgspec.Struct):
 
 
 class Sender:
-    """head: the lines of the client's answer (`Relay.head`), for streams, which begin here."""
+    """head: the lines of the client's answer (`Relay.head`), for streams, which begin here. wait: sleeps so many seconds."""
 
-    def __init__(self, pool: Pool, board: Board, settings: Relay) -> None:
+    def __init__(
+        self, pool: Pool, board: Board, settings: Relay, *, wait: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._pool = pool
         self._board = board
         self._settings = settings
+        self.wait = wait
         self.head: Callable[[Ongoing, Headers], bytes]
+        self.keeper: Keeper
 
     async def send(self, ongoing: Ongoing, choices: list[Choice]) -> Answered:
         """Try the choices in turn, within the deadline, until an answer begins.
@@ -60,27 +67,33 @@ class Sender:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + self._settings.deadline_seconds
-        tried: set[str] = set()
+        tried: set[Credential] = set()
         pause = FIRST_WAIT
         while True:
-            wait: float | None = None
+            shortest = LONGEST_WAIT + 1
             for choice in choices:
+                if ongoing.attempts and not self._board.usable(choice):  # not any more
+                    continue
                 while len(ongoing.attempts) < self._settings.attempts:
-                    credential = choice.seat.credential(self._board.now(), tried)
+                    credential = choice.seat.credential(self._board.now(), tried, ongoing.pinned)
                     if credential is None:
                         break
                     answered, wait = await self._attempt(ongoing, choice, credential, until)
                     if answered is not None:
                         return answered
-                    tried.add(credential.name)
-                    if ongoing.exchange.gone:
+                    tried.add(credential)
+                    if ongoing.exchange.gone or (ongoing.form is not None and ongoing.form.spent):
                         raise failure(ongoing)
-            if wait is None:
-                wait = pause
-            if len(ongoing.attempts) >= self._settings.attempts or wait > LONGEST_WAIT or loop.time() + wait > until:
+                    verdict = ongoing.refusal.verdict if ongoing.refusal is not None else "fault"
+                    if verdict in {"busy", "fault"}:
+                        shortest = min(shortest, pause if wait is None else wait)
+                    if verdict not in OF_THE_KEY:
+                        break
+            left = until - loop.time()
+            if len(ongoing.attempts) >= self._settings.attempts or shortest > min(LONGEST_WAIT, left):
                 raise failure(ongoing)
             # All were tried once: a fault may have passed by now, and a short wait that a vendor asked for is kept.
-            await asyncio.sleep(wait)
+            await self.wait(shortest + SLACK)
             pause *= 2
             tried.clear()
             try:
@@ -94,46 +107,71 @@ class Sender:
         """One try: what came of it, or None and how long to wait before another, where the channel said so."""
         seat = choice.seat
         ongoing.channel = seat.channel.name
+        ongoing.credential = credential
         ongoing.vendor_model = choice.vendor_model
         ongoing.attempts.append(seat.channel.name)
         self._take_seat(ongoing, choice)
         loop = asyncio.get_running_loop()
-        body = prepare(ongoing, choice)
-        head = head_of(ongoing, choice, credential, len(body))
-        seconds = min(seat.channel.timeout, max(until - loop.time(), 0.001))
-        whole = not ongoing.streamed and ongoing.kind.name in WHOLE
+        form = ongoing.form
+        body: bytes | AsyncIterator[bytes]
+        size: int | None
+        if form is None:
+            body = request = prepare(ongoing, choice)
+            size = len(body)
+        else:
+            body, size = form.sending(choice.vendor_model)
+            request = ongoing.body
+        head = head_of(ongoing, choice, credential, size)
+        started = loop.time()
+        seconds = min(seat.channel.timeout, max(until - started, 0.001))
+        whole = not ongoing.streamed and ongoing.kind.name in WHOLE and (form is None or form.complete)
         if seat.requests is not None:
             seat.requests.take(1, self._board.now())
-        choice.health.probing = choice.health.until > 0
+        probe = choice.health.until > 0
+        if probe:
+            choice.health.probing = True
         ongoing.exchange.on_gone = ongoing.cancel
         try:
             reply = await self._pool.send(
-                seat.origin, head, body, connect_seconds=self._settings.connect_seconds, seconds=seconds, whole=whole
+                seat.origin,
+                head,
+                body,
+                connect_seconds=self._settings.connect_seconds,
+                seconds=seconds,
+                whole=whole,
+                sized=size is not None,
             )
-            ongoing.exchange.on_gone = None
-            if reply.status < 400:
-                answered = await self._accept(ongoing, choice, reply, body)
-                if answered is not None:
-                    self._board.succeeded(choice)
-                    return answered, None
-                raise BrokenOff(ongoing.flow.problem or "" if ongoing.flow is not None else "")
-            refusal = judge(seat.provider, reply, await reply.body(LONGEST_ERROR))
+            late = started + seconds
+            if reply.status < 300:
+                answered = await self._accept(ongoing, choice, reply, request, late)
+                self._board.succeeded(choice)
+                return answered, None
+            refusal = judge(seat.provider, reply, await whole_body(reply, LONGEST_ERROR, late))
         except (Unreachable, BrokenOff) as error:
-            ongoing.fault, ongoing.refusal = error, None
+            ongoing.fault, ongoing.refusal, ongoing.flow = error, None, None
+            self._leave_seat(ongoing)
             self._board.failed(choice, str(error))
             metrics.RETRIES.labels(ongoing.channel, type(error).__name__).inc()
             return None, None
         finally:
-            choice.health.probing = False
+            if probe:
+                choice.health.probing = False
             if ongoing.flow is None:
                 ongoing.exchange.on_gone = None
+        return self._refused(ongoing, choice, credential, refusal)
+
+    def _refused(
+        self, ongoing: Ongoing, choice: Choice, credential: Credential, refusal: Refusal
+    ) -> tuple[Answered | None, float | None]:
+        """Take note of a channel's refusal; returns what `_attempt` does."""
         ongoing.fault, ongoing.refusal = None, refusal
         if refusal.verdict == "client":
             self._board.succeeded(choice)
             return Answered(choice, refusal.status, refusal=refusal), None
+        self._leave_seat(ongoing)
         metrics.RETRIES.labels(ongoing.channel, refusal.verdict).inc()
         match refusal.verdict:
-            case "busy" if len(seat.credentials) > 1:
+            case "busy" if len(choice.seat.credentials) > 1:
                 credential.aside_until = self._board.now() + (refusal.retry_after or FIRST_WAIT)
             case "busy":
                 self._board.busy(choice, refusal.retry_after)
@@ -145,38 +183,50 @@ class Sender:
 
     @staticmethod
     def _take_seat(ongoing: Ongoing, choice: Choice) -> None:
-        if ongoing.choice is not None:
-            ongoing.choice.seat.busy -= 1
         ongoing.choice = choice
         choice.seat.busy += 1
 
-    async def _accept(self, ongoing: Ongoing, choice: Choice, reply: Reply, request: bytes) -> Answered | None:
-        """Take an answer that is going well; None where it broke off before anything of it went to the client."""
+    @staticmethod
+    def _leave_seat(ongoing: Ongoing) -> None:
+        if ongoing.choice is not None:
+            ongoing.choice.seat.busy -= 1
+            ongoing.choice = None
+
+    async def _accept(self, ongoing: Ongoing, choice: Choice, reply: Reply, request: bytes, late: float) -> Answered:
+        """Take an answer that is going well. Raises BrokenOff where nothing of it went to the client, until `late` at most."""
         content_type = reply.header(b"content-type")
         is_events = content_type.startswith(b"text/event-stream")
+        secret = ongoing.credential.secret if ongoing.credential is not None else b""
         if not is_events and (ongoing.kind.name in WHOLE) and (not ongoing.streamed or reply.ended or b"json" in content_type):
-            return Answered(choice, reply.status, reply.headers, await reply.body(LARGEST_ANSWER), request)
+            body = await whole_body(reply, LARGEST_ANSWER, late)
+            if secret and secret in body:
+                body = body.replace(secret, b"***")
+            return Answered(choice, reply.status, reply.headers, body, request)
         translator: Translator | None = None
         headers = reply.headers
         if choice.kind != ongoing.kind.name:
             translator = translation(choice.kind, ongoing.kind.name).Stream(
                 model=ongoing.model, include_usage=ongoing.asked.wants_usage, created=int(self._board.now())
             )
-        hides = ongoing.kind.name in usage.TELLS_WHEN_ASKED and not ongoing.asked.wants_usage
+        hides = ongoing.streamed and ongoing.kind.name in usage.TELLS_WHEN_ASKED and not ongoing.asked.wants_usage
         flow = ongoing.flow = Flow(
             ongoing.exchange,
-            reply,
+            self.keeper.held_back(ongoing, reply) if is_events and keeps(ongoing) else reply,
             KINDS[choice.kind],
             lambda: ongoing.exchange.start(reply.status, self.head(ongoing, headers)),
             has_events=is_events,
-            hides_usage=hides and translator is None,
+            hides_usage=hides and translator is None and asks_usage(choice),
             translator=translator,
             client_kind=ongoing.kind.name,
+            secret=secret,
         )
-        await flow.first
+        if not flow.first.done():
+            timer = flow.loop.call_at(late, flow.give_up, "nothing of the answer came within its time")
+            await flow.first
+            timer.cancel()
         if flow.problem is not None and not flow.began and not flow.gone:
             ongoing.exchange.on_gone = ongoing.exchange.on_room = None
-            return None
+            raise BrokenOff(flow.problem)
         return Answered(choice, reply.status, reply.headers, flow=flow, request=request)
 
 
@@ -195,23 +245,47 @@ def prepare(ongoing: Ongoing, choice: Choice) -> bytes:
         return translated
     if choice.vendor_model != ongoing.model:
         body = kinds.rewrite(body, {"model": choice.vendor_model})
-    if ongoing.streamed and choice.seat.channel.options.get("stream_usage", "yes") != "no":
+    if ongoing.streamed and asks_usage(choice):
         body = usage.ask_usage(choice.kind, body) if choice.kind in usage.TELLS_WHEN_ASKED else body
     return body
 
 
-def head_of(ongoing: Ongoing, choice: Choice, credential: Credential, size: int) -> bytes:
-    """Request line and headers for the upstream: what signs the call, and the few lines of the client's that it should see."""
+def asks_usage(choice: Choice) -> bool:
+    """Whether a channel is asked for the usage of streams that would not tell it otherwise."""
+    return choice.seat.channel.options.get("stream_usage") != "no"
+
+
+async def whole_body(reply: Reply, most: int, late: float) -> bytes:
+    """All of a body. Raises BrokenOff, also where it is not whole at `late` by the loop's clock."""
+    if reply.ended:
+        return await reply.body(most)
+    try:
+        async with asyncio.timeout_at(late):
+            return await reply.body(most)
+    except BaseException as error:
+        reply.abort()
+        if isinstance(error, TimeoutError):
+            raise BrokenOff("the answer was not whole within its time", began=True) from None
+        raise
+
+
+def head_of(ongoing: Ongoing, choice: Choice, credential: Credential, size: int | None) -> bytes:
+    """Request line and headers for the upstream: what signs the call, and the few lines of the client's that it should see.
+
+    size: of the body; None where nobody knows, and it goes in chunks.
+    """
     if choice.kind == ongoing.kind.name:
-        sent = {name: value for name, value in ongoing.exchange.headers if name in FORWARDED}
+        overridden = choice.seat.overrides
+        sent = {name: value for name, value in ongoing.exchange.headers if name in FORWARDED and name not in overridden}
     else:
         sent = {b"content-type": b"application/json"}
     signed = credential.head
-    if len(sent) == 1 and b"content-type" in sent:
+    if len(sent) == 1 and b"content-type" in sent and b"content-type" not in signed:
         lines = credential.lines + b"content-type: %b\r\n" % sent[b"content-type"]
     else:
         lines = b"".join([b"%b: %b\r\n" % pair for pair in (signed | sent).items()])
-    return b"POST %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n" % (choice.target, lines, size)
+    framing = b"transfer-encoding: chunked" if size is None else b"content-length: %d" % size
+    return b"POST %b HTTP/1.1\r\n%b%b\r\n\r\n" % (choice.target, lines, framing)
 
 
 def failure(ongoing: Ongoing) -> GenwayError:

@@ -3,29 +3,50 @@
 from __future__ import annotations
 
 MARKS = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
-LONGEST_EVENT = 4 * 1024 * 1024
+LONGEST_MARK = max(map(len, MARKS))
+LONGEST_EVENT = 64 * 1024 * 1024  # a picture's last event holds all of it
 
 
 class Splitter:
     """Cuts a stream where events end, however its pieces come. Bytes are neither changed nor lost."""
 
-    __slots__ = ("rest",)
+    __slots__ = ("_parts", "_size", "_tail")
 
     def __init__(self) -> None:
-        self.rest = b""
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._tail = b""
 
     def feed(self, piece: bytes) -> bytes:
-        """All events that are whole by now, as one piece; nothing if there is none. An event without end goes on in parts."""
-        data = self.rest + piece if self.rest else piece
-        if data.endswith(b"\n\n"):
-            self.rest = b""
-            return data
-        marks = MARKS if b"\r" in data else MARKS[:1]
-        end = max((at + len(mark) for mark in marks if (at := data.rfind(mark)) >= 0), default=0)
-        if end == 0 and len(data) > LONGEST_EVENT:
-            end = len(data)
-        self.rest = data[end:]
-        return data[:end]
+        """All events that are whole by now, as one piece; nothing if there is none. Raises ValueError for one without end."""
+        if not self._parts and piece.endswith(b"\n\n"):
+            return piece
+        # What came before holds no end, so one can only begin in its last bytes.
+        seam = self._tail + piece
+        marks = MARKS if b"\r" in seam else MARKS[:1]
+        end = max((at + len(mark) for mark in marks if (at := seam.rfind(mark)) >= 0), default=0)
+        if end == 0:
+            self._keep(piece, seam[1 - LONGEST_MARK :])
+            if self._size > LONGEST_EVENT:
+                raise ValueError(f"an event has more than {LONGEST_EVENT} bytes")
+            return b""
+        end -= len(self._tail)
+        ready = b"".join((*self._parts, piece[:end])) if self._parts else piece[:end]
+        self._parts, self._size, self._tail = [], 0, b""
+        if rest := piece[end:]:
+            self._keep(rest, rest[1 - LONGEST_MARK :])
+        return ready
+
+    def take_rest(self) -> bytes:
+        """What came after the last whole event."""
+        rest = b"".join(self._parts)
+        self._parts, self._size, self._tail = [], 0, b""
+        return rest
+
+    def _keep(self, piece: bytes, tail: bytes) -> None:
+        self._parts.append(piece)
+        self._size += len(piece)
+        self._tail = tail
 
 
 def events(data: bytes) -> list[bytes]:

@@ -7,7 +7,7 @@ revision = "0003"
 down_revision = "0002"
 
 OPEN = sa.text("closed_at IS NULL")
-NOT_ENDED = sa.text("ended_at IS NULL")
+TO_ASK = sa.text("next_at IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -56,22 +56,25 @@ def upgrade() -> None:
     op.create_index("ix_calls_account", "calls", ["account_id", "created_at"])
     op.create_table(
         "objects",
-        sa.Column("id", sa.String(), nullable=False),
         sa.Column("account_id", sa.String(), nullable=False),
-        sa.Column("key_id", sa.String(), nullable=False),
         sa.Column("mode", sa.String(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("key_id", sa.String(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("channel_id", sa.String(), nullable=False),
         sa.Column("credential", sa.String(), nullable=False),
         sa.Column("model", sa.String(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("about", sa.Text(), nullable=False),
+        sa.Column("held", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("next_at", sa.Double()),
         sa.Column("ended_at", sa.Double()),
         sa.Column("deleted_at", sa.Double()),
-        sa.PrimaryKeyConstraint("id", name="pk_objects"),
+        sa.PrimaryKeyConstraint("account_id", "mode", "id", name="pk_objects"),
     )
     op.create_index("ix_objects_account", "objects", ["account_id", "kind", "created_at"])
-    op.create_index("ix_objects_open", "objects", ["kind"], sqlite_where=NOT_ENDED, postgresql_where=NOT_ENDED)
+    op.create_index("ix_objects_next", "objects", ["next_at"], sqlite_where=TO_ASK, postgresql_where=TO_ASK)
 
 
 def downgrade() -> None:

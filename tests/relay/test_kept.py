@@ -1,0 +1,231 @@
+"""Responses that the vendor keeps belong to the account that made them, and what goes on in the background is charged once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI, NotFoundError
+
+from relay.kept_stage import ANN, BOB, MODEL, MONEY, TEST, Gateway, gateway
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Gateway]:
+    async with gateway(tmp_path) as made:
+        yield made
+
+
+def sdk(place: Gateway, key: str = ANN) -> AsyncOpenAI:
+    return AsyncOpenAI(api_key=key, base_url=f"{place.url}/v1", max_retries=0)
+
+
+async def test_a_foreign_response_does_not_exist(place: Gateway) -> None:
+    async with sdk(place) as ann, sdk(place, BOB) as bob, sdk(place, TEST) as test:
+        made = await ann.responses.create(model=MODEL, input="one")
+        for other in (bob, test):
+            for use in (
+                other.responses.retrieve(made.id),
+                other.responses.delete(made.id),
+                other.responses.cancel(made.id),
+                other.responses.input_items.list(made.id),
+                other.responses.create(model=MODEL, input="two", previous_response_id=made.id),
+                other.responses.create(model=MODEL, input=[{"type": "item_reference", "id": made.output[0].id or ""}]),
+            ):
+                with pytest.raises(NotFoundError):
+                    await use
+        assert (await ann.responses.retrieve(made.id)).output_text == "You said: one"
+    assert [seen.method for seen in place.openai.requests] == ["POST", "GET"]
+
+
+async def test_an_unknown_id_and_a_foreign_one_answer_alike(place: Gateway) -> None:
+    made = (await place.ask("POST", "/v1/responses", {"model": MODEL, "input": "one"})).json
+    foreign = await place.ask("GET", f"/v1/responses/{made['id']}", key=BOB)
+    unknown = await place.ask("GET", "/v1/responses/resp_nobody", key=BOB)
+    assert foreign.status == unknown.status == 404
+    assert foreign.body.replace(made["id"].encode(), b"resp_nobody") == unknown.body
+    assert unknown.json["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_stream_is_on_record_before_its_first_event_is_seen(place: Gateway) -> None:
+    async with sdk(place) as ann:
+        async for event in await ann.responses.create(model=MODEL, input="one two", stream=True):
+            if event.type == "response.created":
+                assert [row.id for row in place.objects("responses")] == [event.response.id]
+        again = await ann.responses.create(model=MODEL, input="two", previous_response_id=event.response.id)  # type: ignore[union-attr]
+    assert again.output_text == "You said: two"
+    assert len(place.objects("items")) == 2
+
+
+async def test_what_is_not_stored_is_not_recorded(place: Gateway) -> None:
+    await place.ask("POST", "/v1/responses", {"model": MODEL, "input": "one", "store": False})
+    assert place.objects() == []
+
+
+async def test_a_later_call_goes_to_the_channel_that_has_what_it_names(place: Gateway) -> None:
+    async with sdk(place) as ann:
+        raw = await ann.responses.with_raw_response.create(model=f"second/{MODEL}", input="one")
+        assert raw.headers["x-genway-channel"] == "second"
+        made: Any = raw.parse()
+        for more in ({"previous_response_id": made.id, "input": "two"}, {"input": [{"id": made.output[0].id}]}):
+            later: Any = await ann.responses.with_raw_response.create(model=MODEL, **more)
+            assert later.headers["x-genway-channel"] == "second"
+
+
+async def test_an_item_of_ones_own_may_be_referred_to(place: Gateway) -> None:
+    made = (await place.ask("POST", "/v1/responses", {"model": MODEL, "input": "one"})).json
+    hidden = b'{"model":"gpt-4.1","input":[{"\\u0069d":"%b","t\\u0079pe":"item_reference"}]}' % made["output"][0]["id"].encode()
+    body = b'{"model":"gpt-4.1","input":[{"role":"user","content":[{"type":"input_file","fil\\u0065_id":"file-9"}]}]}'
+    assert (await place.ask("POST", "/v1/responses", hidden, key=BOB)).status == 404
+    refused = await place.ask("POST", "/v1/responses", body)
+    assert refused.status == 404
+    assert refused.json["error"]["param"] == "input[0].content[0].file_id"
+
+
+async def test_a_deleted_response_is_gone(place: Gateway) -> None:
+    async with sdk(place) as ann:
+        made = await ann.responses.create(model=MODEL, input="one")
+        await ann.responses.delete(made.id)
+        with pytest.raises(NotFoundError):
+            await ann.responses.retrieve(made.id)
+    assert place.openai.responses.kept == {}
+
+
+async def test_a_stored_response_is_streamed_again_from_where_one_was(place: Gateway) -> None:
+    async with sdk(place) as ann:
+        made = await ann.responses.create(model=MODEL, input="one")
+        events = [event async for event in await ann.responses.retrieve(made.id, stream=True, starting_after=3)]
+    assert events[0].sequence_number == 4
+    assert events[-1].type == "response.completed"
+
+
+async def test_input_tokens_are_counted_for_nothing(place: Gateway) -> None:
+    async with sdk(place) as ann:
+        counted = await ann.responses.input_tokens.count(model=MODEL, input="one two three")
+    assert counted.input_tokens > 0
+    assert place.calls() == []
+
+
+async def test_a_compacted_response_is_charged(place: Gateway) -> None:
+    usage = {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110}
+    said = {"id": "resp_c", "object": "response.compaction", "created_at": 1, "output": [], "usage": usage}
+    place.openai.next(path="/v1/responses/compact", body=said)
+    async with sdk(place) as ann:
+        assert (await ann.responses.compact(model=MODEL, input="one")).id == "resp_c"
+    [call] = place.calls()
+    assert (call.input_tokens, call.output_tokens, call.cost) == (100, 10, 1100)
+
+
+async def test_a_response_in_the_background_is_charged_once_when_nobody_asks(place: Gateway) -> None:
+    async with sdk(place) as ann:
+        made = await ann.responses.create(model=MODEL, input="one", background=True)
+    assert made.status == "queued"
+    assert place.calls() == []
+    [row] = place.objects("responses")
+    assert row.held > 0
+    assert await place.later() == 1
+    assert place.calls() == []
+    assert await place.later() == 1
+    [call] = place.calls()
+    assert call.input_tokens > 0
+    assert call.cost == 10 * (call.input_tokens + call.output_tokens)
+    assert await place.later() == 0
+    async with sdk(place) as ann:
+        assert (await ann.responses.retrieve(made.id)).status == "completed"
+    assert len(place.calls()) == 1
+    await place.settled()
+    assert place.money() == (MONEY - call.cost, 0)
+    assert place.spent() == (0, call.cost)
+    assert place.audit() == []
+
+
+async def test_a_background_response_that_the_client_sees_end_is_charged_then(place: Gateway) -> None:
+    async with sdk(place) as ann:
+        made = await ann.responses.create(model=MODEL, input="one", background=True)
+        await ann.responses.retrieve(made.id)
+        assert place.calls() == []
+        assert (await ann.responses.retrieve(made.id)).status == "completed"
+    assert len(place.calls()) == 1
+    assert await place.later() == 0
+
+
+@pytest.mark.parametrize("way", ["cancel", "delete"])
+async def test_who_takes_a_background_response_back_pays_for_what_went_in(place: Gateway, way: str) -> None:
+    async with sdk(place) as ann:
+        made = await ann.responses.create(model=MODEL, input="one", background=True)
+        await getattr(ann.responses, way)(made.id)
+    [call] = place.calls()
+    assert call.estimated
+    assert call.cost > 0
+    await place.settled()
+    assert place.money() == (MONEY - call.cost, 0)
+
+
+async def test_a_background_stream_is_charged_once(place: Gateway) -> None:
+    async with sdk(place) as ann:
+        stream = await ann.responses.create(model=MODEL, input="one", background=True, stream=True)
+        assert [event async for event in stream][-1].type == "response.completed"
+    [call] = place.calls()
+    assert call.kind == "responses"
+    assert await place.later() == 0
+    assert len(place.calls()) == 1
+    await place.settled()
+    assert place.money() == (MONEY - call.cost, 0)
+
+
+async def test_a_background_response_that_the_vendor_lost_is_charged_for_what_went_in(place: Gateway) -> None:
+    await place.ask("POST", "/v1/responses", {"model": MODEL, "input": "one", "background": True})
+    place.openai.responses.kept.clear()
+    await place.later()
+    [call] = place.calls()
+    assert call.estimated
+    assert place.objects("responses")[0].ended_at is not None
+
+
+async def test_a_vendor_that_does_not_answer_is_asked_again_later(place: Gateway) -> None:
+    made = (await place.ask("POST", "/v1/responses", {"model": MODEL, "input": "one", "background": True})).json
+    place.openai.next(path=f"/v1/responses/{made['id']}", status=503)
+    assert await place.later(10) == 1
+    assert await place.later(1) == 0
+    assert place.calls() == []
+    for _ in range(3):
+        await place.later()
+    assert len(place.calls()) == 1
+
+
+async def test_a_conversation_belongs_to_its_account(place: Gateway) -> None:
+    place.openai.next(
+        path="/v1/conversations", body={"id": "conv_1", "object": "conversation", "created_at": 1, "metadata": {}}
+    )
+    async with sdk(place) as ann, sdk(place, BOB) as bob:
+        made = await ann.conversations.create(metadata={"topic": "demo"})
+        place.openai.next(path="/v1/conversations/conv_1", body=made.to_dict())
+        assert (await ann.conversations.retrieve(made.id)).id == "conv_1"
+        for use in (
+            bob.conversations.retrieve(made.id),
+            bob.conversations.items.list(made.id),
+            bob.responses.create(model=MODEL, input="one", conversation=made.id),
+            bob.responses.create(model=MODEL, input="one", conversation={"id": made.id}),
+        ):
+            with pytest.raises(NotFoundError):
+                await use
+
+
+async def test_a_test_key_has_its_responses_kept_here(place: Gateway) -> None:
+    async with sdk(place, TEST) as test:
+        made = await test.responses.create(model=MODEL, input="one two")
+        assert (await test.responses.retrieve(made.id)).output_text == made.output_text
+        items: Any = [item async for item in test.responses.input_items.list(made.id)]
+        assert items[0].content[0].text == "one two"
+        events = [event async for event in await test.responses.retrieve(made.id, stream=True)]
+        assert events[-1].response.id == made.id  # type: ignore[union-attr]
+        streamed = [event async for event in await test.responses.create(model=MODEL, input="three", stream=True)][-1]
+        assert (await test.responses.retrieve(streamed.response.id)).status == "completed"  # type: ignore[union-attr]
+        assert (await test.responses.input_tokens.count(model=MODEL, input="one")).input_tokens > 0
+        assert (await test.responses.compact(model=MODEL, input="one")).output
+        await test.responses.delete(made.id)
+        with pytest.raises(NotFoundError):
+            await test.responses.retrieve(made.id)
+    assert place.openai.requests == []
