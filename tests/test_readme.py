@@ -156,6 +156,8 @@ def test_everything_in_it_works_in_the_order_in_which_it_stands(reader: Reader) 
     assert reader.environ["GENWAY_KEY"].startswith("gw_test_")
     with av.open(str(reader.folder / "video.mp4")) as video:
         assert (video.streams.video[0].width, video.streams.video[0].frames) == (128, 24)
+    assert '"model":"local-echo"' in everything, "chat was answered"
+    assert "Count to three" in everything, "and streamed to the SDK"
     assert re.search(r"^http://127\.0\.0\.1:\d+/media/med_\S+$", everything, re.MULTILINE), "the SDK printed a link"
     assert f"task          {reader.instead['TASK_ID']}" in everything, "the charge was explained"
     assert "✓ main: the key is good" in everything, "the channel is good"

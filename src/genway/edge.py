@@ -1,6 +1,6 @@
-"""The outermost layer: request ids, body limits, cross-origin rules, the access log and request metrics.
+"""The layer around the web framework: request ids, body limits, cross-origin rules, the access log and request metrics.
 
-A plain ASGI application, so that what must be fast can be put beside the web framework instead of under it.
+Calls that are relayed do not come this way: they go from the server to the relay, which does the same for itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prometheus_client import Counter, Histogram
 from uuid_utils import uuid7
 
 from genway.config import Server
-from genway.errors import BodyTooLarge, InvalidRequest
+from genway.errors import BodyTooLarge, BodyTooSlow
 
 if TYPE_CHECKING:
     from genway.dialects.base import Dialect
@@ -39,13 +39,6 @@ CORS = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"*"),
 )
-
-
-class RequestTimeout(InvalidRequest):
-    """The body did not arrive in time."""
-
-    code = "body_too_slow"
-    status = 408
 
 
 class Edge:
@@ -135,7 +128,7 @@ class Edge:
                 message = await asyncio.wait_for(receive(), max(deadline - now, 0))
             except TimeoutError:
                 ended = True
-                raise RequestTimeout(f"the body must arrive within {seconds:g} seconds") from None
+                raise BodyTooSlow(f"the body must arrive within {seconds:g} seconds") from None
             if message["type"] == "http.request":
                 count += len(message["body"])
                 ended = not message["more_body"]

@@ -110,6 +110,13 @@ class BodyTooLarge(GenwayError):
     type = "invalid_request_error"
 
 
+class BodyTooSlow(InvalidRequest):
+    """The request body did not arrive in time."""
+
+    code = "body_too_slow"
+    status = 408
+
+
 class IdempotencyMismatch(GenwayError):
     """The idempotency key was used before with another request."""
 

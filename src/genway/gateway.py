@@ -16,7 +16,7 @@ from uuid_utils import uuid7
 from genway.access import store as access
 from genway.access.limits import RequestLimits
 from genway.access.model import Asked, Caller
-from genway.billing import ledger, money, prices, usage
+from genway.billing import ledger, money, prices, standing, usage
 from genway.billing.prices import Price, Quote, QuoteLine
 from genway.config import Config
 from genway.db import Database, checkpoints
@@ -146,10 +146,10 @@ class Gateway:
         def read(connection: Connection) -> AccountView:
             account = access.get_account(connection, caller.account_id)
             key = access.get_key(connection, caller.key_id)
-            available, held = ledger.balance(connection, account.id, caller.mode)
-            left = None if key.budget is None else max(key.budget - key.held - key.spent, 0)
+            purse, spending = standing.of_account(connection, account.id, caller.mode), standing.of_key(connection, key.id)
+            left = None if key.budget is None else max(key.budget - spending.held - spending.spent, 0)
             unlimited = caller.mode == "test" or account.credit_limit is None
-            return AccountView(account.id, account.currency, available, held, left, unlimited)
+            return AccountView(account.id, account.currency, purse.available, purse.held, left, unlimited)
 
         return await self._database.read(read)
 
@@ -357,7 +357,7 @@ class Gateway:
         return [await self._view(task) for task in found]
 
     async def usage(self, caller: Caller, *, since: float, before: float) -> Sequence[usage.Usage]:
-        """What the account's tasks of that time were charged, by day and model."""
+        """What the account's tasks and calls of that time were charged, by day and model."""
         return await self._database.read(
             lambda connection: usage.by_day(connection, caller.account_id, caller.mode, since, before)
         )

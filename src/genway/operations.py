@@ -193,6 +193,24 @@ class VideoRequest(Operation, frozen=True, kw_only=True, tag="video"):
         return {"call": 1, "second": self.seconds}
 
 
+class ReferenceRequest(Operation, frozen=True, kw_only=True, tag="reference"):
+    """A new video that goes by clips and sounds, and by pictures (`references`) beside them.
+
+    clip_seconds: how long the clips are together, for the price.
+    """
+
+    prompt: str = ""
+    references: tuple[MediaRef, ...] = ()
+    clips: tuple[MediaRef, ...] = ()
+    sounds: tuple[MediaRef, ...] = ()
+    seconds: float = 5
+    clip_seconds: float = 0
+    size: Size = Size(1280, 720)
+
+    def units(self) -> Mapping[str, float]:
+        return {"call": 1, "second": self.seconds + self.clip_seconds}
+
+
 class ClipOperation(Operation, frozen=True, kw_only=True):
     """Work on a clip: `video`, or what came out of the earlier task `parent`."""
 
@@ -463,6 +481,7 @@ class DirectCall(Operation, frozen=True, kw_only=True, tag="direct_call"):
 
 AnyOperation = (
     VideoRequest
+    | ReferenceRequest
     | ExtendRequest
     | EffectRequest
     | LipSyncRequest

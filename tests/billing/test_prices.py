@@ -219,3 +219,34 @@ def test_many_prices_are_set_together_or_not_at_all(database: Database) -> None:
         )
     database.write_now(lambda connection: prices.set_prices(connection, [Price("acme/one", "output_mtok", 7)], 3.0))
     assert prices.card(database.read_now(prices.current), ["acme/one"], "chat") == Card.of({"input": 5, "output": 7})
+
+
+def test_a_book_with_an_index_finds_the_same_prices(database: Database) -> None:
+    book = prices.list_prices()
+    index = prices.Index(book)
+    models = {
+        price.model.partition("/")[2].replace("*", "x") for price in book if price.model.startswith(("openai/", "anthropic/"))
+    }
+    for model in sorted(models)[::6]:
+        for provider in ("openai", "anthropic"):
+            names = prices.names_of(provider, model, f"{model}-2026-01-01")
+            for kind in ("chat", "speech", "image_generations"):
+                assert prices.card(index.among(names), names, kind) == prices.card(book, names, kind), (model, kind)
+
+
+def test_an_index_knows_the_variants_of_a_model() -> None:
+    book = [Price("film/one@1080p", "second", 2), Price("film/*@1080p", "second", 3), Price("film/two", "second", 4)]
+    assert prices.Index(book).among(["film/one"]) == book[:2]
+
+
+def test_what_counted_at_any_moment_of_a_span_is_known(database: Database) -> None:
+    for now, amount in ((10.0, 1), (20.0, 2), (30.0, 3)):
+        database.write_now(lambda c, now=now, amount=amount: prices.set_price(c, Price("a/b", "call", amount), now))  # type: ignore[misc]
+
+    def counted(since: float, until: float) -> list[list[int]]:
+        found = database.read_now(lambda connection: prices.books(connection, since, until))
+        return [[price.amount for price in book if price.model == "a/b"] for book in found]
+
+    assert counted(15, 25) == [[2], [2], [1]]
+    assert counted(1, 5) == [[], []]
+    assert counted(31, 40) == [[3], [3]]

@@ -18,7 +18,8 @@ from sqlalchemy import Connection, text
 
 from cli_stage import Genway, accepted, add_channel, closed_port
 from genway.callbacks import outbox
-from genway.cli.examination import Finding, Machine, examine
+from genway.cli.examination import Machine, examine
+from genway.cli.findings import Finding
 from genway.cli.place import Opened
 from genway.config import load
 from genway.tasks.model import State
@@ -48,8 +49,8 @@ def test_an_empty_folder_with_the_renderer_is_well(genway: Genway, monkeypatch: 
     said = genway("doctor", "--json")
     assert said.code == 0, said.out
     states = {finding["check"]: finding["state"] for finding in said.json}
-    checks = ["settings", "data folder", "disk", "secret key", "database", "ledger", "tasks", "callbacks", "channels", "clock"]
-    assert list(states) == [*checks, "object store", "renderer", "subject mask"]
+    checks = ["settings", "data folder", "disk", "secret key", "database", "ledger", "tasks", "callbacks", "channels", "calls"]
+    assert list(states) == [*checks, "clock", "object store", "renderer", "subject mask"]
     assert "wrong" not in states.values()
     assert states["renderer"] == "ok"
 

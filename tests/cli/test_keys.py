@@ -87,3 +87,10 @@ def test_a_name_that_two_keys_share_is_not_enough_to_revoke_one(genway: Genway) 
     genway("key", "create", "--name", "shop")
     genway("key", "create", "--name", "shop")
     assert genway("key", "revoke", "shop").err == "genway: 2 keys are named shop; use the id\n"
+
+
+def test_a_key_has_limits_for_calls_too(genway: Genway) -> None:
+    said = genway("key", "create", "--tokens-per-minute", "9000", "--concurrent-streams", "3", "--json").json
+    assert (said["tokens_per_minute"], said["concurrent_streams"]) == (9000, 3)
+    said = genway("key", "create", "--tokens-per-minute", "-1")
+    assert (said.code, said.err) == (1, "genway: --tokens-per-minute: 0 or more\n")

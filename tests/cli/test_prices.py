@@ -134,3 +134,30 @@ def test_the_lists_can_be_exported_too(genway: Genway) -> None:
     amounts = {p["amount"] for p in exported if (p["model"], p["unit"]) == ("openai/gpt-5.5", "input_mtok")}
     assert amounts == {"6.00"}
     assert len(exported) == len(genway("price", "list", "--json").json) - 1
+
+
+def test_prices_are_found_without_their_vendor_and_shown_together(genway: Genway) -> None:
+    genway("price", "set", "gpt-5.5", "1", "--unit", "call")
+    said = genway("price", "list", "--model", "gpt-5.5*").out
+    assert "input_mtok 5.00, cached_input_mtok 0.50, output_mtok 30.00" in said
+    assert "kling" not in said
+    listed = genway("price", "list", "--model", "gpt-5.5", "--json").json
+    assert {p["model"] for p in listed} == {"gpt-5.5", "openai/gpt-5.5"}
+
+
+def test_a_models_price_is_shown_class_by_class(genway: Genway) -> None:
+    shown = genway("price", "show", "gpt-5.5", "--json").json
+    assert shown["sold_as"] == "openai/gpt-5.5"
+    classes = {line["class"]: (line["amount"], line["source"]) for line in shown["classes"]}
+    assert classes["input"] == ("5.00", "list")
+    assert classes["cached_input"] == ("0.50", "list")
+    assert classes["cache_write"] == ("5.00", "as input")
+    assert classes["reasoning"] == ("30.00", "as output")
+    assert "images" not in classes
+    genway("price", "set", "openai/gpt-5.5", "0.02", "--unit", "call")
+    assert genway("price", "show", "gpt-5.5", "--json").json["classes"] == [
+        {"class": "calls", "amount": "0.02", "for_each": "one", "source": "set"}
+    ]
+    assert "0.000015" in genway("price", "show", "tts-1", "--operation", "speech").out
+    said = genway("price", "show", "acme-1")
+    assert said.err == "genway: acme-1 has no price for chat; `genway price set` sets one\n"

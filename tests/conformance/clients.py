@@ -314,6 +314,38 @@ class MiniMax(Client):
         return f"{word} {answer['base_resp']['status_code']}"
 
 
+class MiniMaxSecond(Client):
+    format, model, seconds = "minimax.video_v2", "minimax/MiniMax-H3", tuple(range(4, 16))
+    small = {"ratio": "1:1"}
+    words = {
+        "moderation": "failed 1026",
+        "moderation of the result": "failed 1027",
+        "vendor_error": "failed 1033",
+        "outcome_unknown": "failed 1033",
+        "cancelled": "cancelled 1000",
+    }
+
+    def wish(self, prompt: str, seconds: int, picture: str, hook: str) -> tuple[str, dict[str, Any]]:
+        frame = {"type": "image_url", "image_url": {"url": picture}, "role": "first_frame"}
+        content = [{"type": "text", "text": prompt}, *([frame] if picture else [])]
+        body = {"model": "MiniMax-H3", "content": content, "duration": seconds, "resolution": "768P"}
+        return "/minimax/v2/video_generation", body | given(callback_url=hook)
+
+    def id(self, answer: Any) -> str:
+        return str(answer["task_id"])
+
+    def question(self, task_id: str) -> tuple[Any, ...]:
+        return "GET", f"/minimax/v2/query/video_generation/{task_id}"
+
+    def read(self, answer: Any) -> tuple[Word, str]:
+        task = answer["task"]
+        reason = task.get("error", {}).get("message")
+        return told(task["status"], ("queued", "running"), "succeeded", task.get("content", {}).get("url", ""), reason)
+
+    def verdict(self, answer: Any) -> str:
+        return f"{answer['task']['status']} {answer['task']['error']['code']}"
+
+
 class PikaPro(Client):
     format, model = "pika.pro", "pika/2.2"
     words = dict.fromkeys(ENDINGS, "2, refund 1")

@@ -22,10 +22,14 @@ from conformance.matrix_stage import PLACES, SECOND_GENWAYS, UPSTREAMS, House
 from durability.stage import until
 from genway.operations import VideoRequest, from_json
 from genway.routing.channels import LOCAL
+from genway.tasks.stops import UNTOLD
 
 FORMATS = tuple(CLIENTS)
 NEEDS_PICTURE = "kling.videos/image2video"
-PICTURED = (NEEDS_PICTURE, "runway.pro", "runwayml", "luma.official", "minimax.video", "pika.pro", "openai.videos")
+PICTURED = (
+    *(NEEDS_PICTURE, "runway.pro", "runwayml", "luma.official", "minimax.video", "minimax.video_v2", "pika.pro"),
+    "openai.videos",
+)
 # Who speaks to another genway in the format that it is reached by; the one door does in each.
 OWN = {
     "runwayml": ("runwayml",),
@@ -33,7 +37,7 @@ OWN = {
     "luma": ("luma.official",),
     "luma_compat": ("luma",),
     "kling": ("kling.videos/text2video", NEEDS_PICTURE),
-    "minimax_compat": ("minimax.video",),
+    "minimax_compat": ("minimax.video", "minimax.video_v2"),
     "pika_compat": ("pika.pro",),
     "pika_compat mirror": ("pika.web",),
 }
@@ -260,9 +264,14 @@ def be_cancelled(work: Work) -> Story:
         return
     until(lambda: vendors.works(work.words).cancelled, "the vendor is told")
     work.was_made()
+    teller, row = place, place.row(work.task_id)
     if place.behind:
-        [row] = place.behind.rows(work.words)
+        teller, [row] = place.behind, place.behind.rows(work.words)
         assert (row.state, row.charged) == ("cancelled", 0)
+    until(lambda: teller.row(row.id).stop_at is None, "nothing is left to be told")
+    # Once: only where no answer came, which is noted, it is told again.
+    unheard = [why for why in teller.notes(row.id) if why.startswith(UNTOLD)]
+    assert 1 <= vendors.works(work.words).cancelled <= 1 + len(unheard), unheard
 
 
 def cancel(work: Work) -> None:

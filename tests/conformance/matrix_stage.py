@@ -35,7 +35,8 @@ SECOND = "second genway"
 # How long a channel waits for an answer, and how long a busy vendor asks to be left alone.
 TIMEOUT, RETRY_AFTER = 5.0, "0.2"
 # MiniMax's other way to say that it is busy comes under HTTP 200 and names no time, so that it is left alone for long.
-UNDER_429 = "vendor:http_throttled"
+# It knows no call that stops a work, but for one of the second format that waits.
+MINIMAX: dict[str, Any] = {"throttled": "vendor:http_throttled", "stops": False}
 
 
 class Upstream(NamedTuple):
@@ -44,6 +45,7 @@ class Upstream(NamedTuple):
     vendor: who stands in for it, by the name of a provider in the town; `SECOND` for another genway, which is spoken to
     under `prefix`. model: the vendor's own name of the model that does all the work, qualified with the system that it
     belongs to. seconds: the durations that this model makes. throttled: what of the town's words makes it refuse with 429.
+    stops: whether work of this model that has been begun can be stopped, where the provider can stop any.
     """
 
     provider: str
@@ -54,6 +56,7 @@ class Upstream(NamedTuple):
     options: Mapping[str, str] = {}
     prefix: str = ""
     throttled: str = "vendor:throttled"
+    stops: bool = True
 
     @property
     def behind(self) -> bool:
@@ -72,7 +75,7 @@ class Upstream(NamedTuple):
     @property
     def cancels(self) -> bool:
         """Whether it can stop work that it has begun."""
-        return self.kind.cancel is not Provider.cancel
+        return self.stops and self.kind.cancel is not Provider.cancel
 
 
 UPSTREAMS = {
@@ -81,10 +84,9 @@ UPSTREAMS = {
     "luma": Upstream("luma", "luma", SECRETS["luma"], "ray-2", (5, 9)),
     "luma_compat": Upstream("luma_compat", "luma", SECRETS["luma"], "ray-v2", (5,)),
     "kling": Upstream("kling", "kling", SECRETS["kling"], "kling-v1"),
-    "minimax": Upstream("minimax", "minimax", SECRETS["minimax"], "MiniMax-Hailuo-02", (6, 10), throttled=UNDER_429),
-    "minimax_compat": Upstream(
-        "minimax_compat", "minimax", SECRETS["minimax"], "MiniMax-Hailuo-02", (6, 10), throttled=UNDER_429
-    ),
+    "minimax": Upstream("minimax", "minimax", SECRETS["minimax"], "MiniMax-Hailuo-02", (6, 10), **MINIMAX),
+    "minimax v2": Upstream("minimax", "minimax", SECRETS["minimax"], "MiniMax-H3", tuple(range(4, 16)), **MINIMAX),
+    "minimax_compat": Upstream("minimax_compat", "minimax", SECRETS["minimax"], "MiniMax-Hailuo-02", (6, 10), **MINIMAX),
     "pika": Upstream("pika", "pika", SECRETS["pika"], "v2.2"),
     "pika_compat": Upstream("pika_compat", "pika", SECRETS["pika"], "2.2"),
     "pika_compat mirror": Upstream("pika_compat", "pika", SECRETS["pika"], "2.2", options={"format": "mirror"}),
@@ -278,6 +280,12 @@ class House:
         query = select(task_events.c.after).where(task_events.c.task_id == task_id).order_by(task_events.c.id)
         states: list[str] = self.read(lambda connection: list(connection.execute(query).scalars()))
         return states
+
+    def notes(self, task_id: str) -> list[str]:
+        """Why a task has become what it is, in order."""
+        query = select(task_events.c.reason).where(task_events.c.task_id == task_id).order_by(task_events.c.id)
+        reasons: list[str] = self.read(lambda connection: list(connection.execute(query).scalars()))
+        return reasons
 
     def reaches(self, task_id: str, state: str) -> Row[Any]:
         """The task once it is stored in that state."""

@@ -45,7 +45,7 @@ ANY_MODEL = ("openai",)
 SHOWN = 5
 PROMPT = "A boat."
 # What these send is what their relatives in the table send.
-SAME = {"minimax_compat", "pika_compat mirror"}
+SAME = {"minimax_compat", "minimax v2", "pika_compat mirror"}
 
 
 def filled(page: str) -> str:

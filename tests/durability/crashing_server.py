@@ -25,11 +25,12 @@ from typing import NamedTuple
 import psutil
 
 from genway import config, logs, providers, server
-from genway.db.checkpoints import POINTS, Checkpoint, silent
+from genway.db.checkpoints import POINTS, RELAY_POINTS, Checkpoint, silent
 from genway.providers.base import Poll
 from genway.routing.channels import LOCAL
 
 START_SECONDS = 60.0
+STEPS = (*POINTS, *RELAY_POINTS)
 # The vendors' own pace, 5 s and more between two polls, would leave these tests waiting.
 PACE = Poll(first=0.1, factor=1.1, longest=0.3, per_second=0)
 
@@ -88,7 +89,7 @@ def _ending(kill: Kill, epitaph: Path | None) -> Checkpoint:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def checkpoint(point: str, task_id: str) -> None:
-        assert point in POINTS, point
+        assert point in STEPS, point
         if point == kill.point and next(numbers) == kill.times:
             end(point, [task_id])
 
@@ -110,7 +111,7 @@ class Gathering:
         self._open = asyncio.Event()
 
     def __call__(self, point: str, task_id: str) -> Awaitable[None] | None:
-        assert point in POINTS, point
+        assert point in STEPS, point
         if self._step and point == f"{self._step}.ready":
             self._ready.add(task_id)
             if len(self._ready) >= self._enough:

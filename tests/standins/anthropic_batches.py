@@ -48,7 +48,7 @@ class Batches:
         names = [request.custom_id for request in body.requests]
         if len(set(names)) < len(names):
             raise invalid("requests: custom_id must be unique")
-        batch_id = f"msgbatch_{len(self._batches) + 1}"
+        batch_id = f"msgbatch_{len(self._requests) + 1}"
         self._requests[batch_id] = body.requests
         self._batches[batch_id] = {
             "id": batch_id,
@@ -123,12 +123,14 @@ class Files:
 
     def __init__(self) -> None:
         self._files: dict[str, dict[str, Any]] = {}
+        self._made = 0
 
     def upload(self, call: Call) -> Reply:
         if not isinstance(call.body, Form) or list(call.body.files) != ["file"]:
             raise invalid("file: Field required")
         file = call.body.files["file"][0]
-        file_id = f"file_{len(self._files) + 1}"
+        self._made += 1  # ids are not given twice, whatever was deleted
+        file_id = f"file_{self._made}"
         about = {"id": file_id, "type": "file", "filename": file.filename, "mime_type": file.content_type}
         self._files[file_id] = {**about, "size_bytes": len(file.content), "created_at": CREATED, "downloadable": False}
         return answered(self._files[file_id])

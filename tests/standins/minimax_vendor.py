@@ -1,6 +1,7 @@
 """A stand-in for MiniMax's API, and for a gateway in its format, on one real socket.
 
-Tasks advance one step with each poll. Everything is answered with HTTP 200 and a code in `base_resp`, as the original does.
+Tasks advance one step with each poll. Everything is answered with HTTP 200 and a code in `base_resp`, as the original does, but
+for the second format, whose statuses are true.
 Faults are ordered with `fault`, or by a word in the prompt, `vendor:lost`.
 
     PYTHONPATH=tests python -m standins.minimax_vendor --port 0      # prints its address
@@ -22,7 +23,7 @@ from typing import Any, Self
 import msgspec
 from aiohttp import web
 
-from standins import samples
+from standins import minimax_second, samples
 
 KEY = "sk-api-good"
 FIRST_ID = 115_334_141_465_231_360  # beyond what a double can hold
@@ -91,6 +92,7 @@ class MiniMaxVendor:
         self.tasks: dict[str, Task] = {}
         self.uploads: list[tuple[str, bytes]] = []
         self.voices: list[str] = []
+        self.deleted: list[str] = []
         self.polls: Counter[str] = Counter()
         self.url = ""
         self._host, self._port = host, port
@@ -116,6 +118,9 @@ class MiniMaxVendor:
                     web.post(f"{prefix}/v1/delete_voice", self._delete_voice),
                     web.get(f"{prefix}/v1/query/{{name}}", self._query),
                     web.get(f"{prefix}/v1/files/retrieve", self._retrieve),
+                    web.post(f"{prefix}/v2/video_generation", self._second),
+                    web.delete(f"{prefix}/v2/video_generation/{{id}}", self._second_delete),
+                    web.get(f"{prefix}/v2/query/video_generation/{{id}}", self._second_query),
                 ]
             )
         app.router.add_get("/files/{name}", self._file)
@@ -149,6 +154,29 @@ class MiniMaxVendor:
 
     async def _video(self, request: web.Request) -> web.StreamResponse:
         return await self._begin(request, "video", _check_video)
+
+    async def _second(self, request: web.Request) -> web.StreamResponse:
+        return await self._begin(request, "second", minimax_second.wrong)
+
+    async def _second_query(self, request: web.Request) -> web.StreamResponse:
+        task, problem = self._asked_for(request, request.match_info["id"])
+        if problem is not None:
+            return problem
+        if task is None:
+            answer = minimax_second.refusal(2013, "invalid params, task_id")
+            answer.set_status(404)
+            return answer
+        status = self._step(task)
+        failed = status == "Success" and any(fault.startswith("fail") for fault in task.faults)
+        url = "" if "no_file" in task.faults else self._address(request, "video.mp4")
+        return web.json_response(minimax_second.told(task.id, task.body, status, url, _reason(task) if failed else None))
+
+    async def _second_delete(self, request: web.Request) -> web.StreamResponse:
+        task = self.tasks.get(request.match_info["id"])
+        if task is None or minimax_second.STATUS[self.steps[min(task.polls, len(self.steps) - 1)]] == "running":
+            return minimax_second.refusal(2013, "invalid params, task status")
+        self.deleted.append(task.id)
+        return web.json_response({})
 
     async def _template(self, request: web.Request) -> web.StreamResponse:
         return await self._begin(request, "template", lambda body: None if body.get("template_id") else "template_id")
@@ -238,8 +266,9 @@ class MiniMaxVendor:
         body = await request.json()
         submit = Submit(request.path, body)
         self.submits.append(submit)
+        coded = minimax_second.refusal if "/v2/" in request.path else _coded
         if request.headers.get("Authorization") != f"Bearer {self.key}":
-            return submit, _coded(*REFUSALS["bad_key"])
+            return submit, coded(*REFUSALS["bad_key"])
         kind = self._due({*REFUSALS, *UNCLEAR, "http_error", "http_throttled", "dropped"}, body)
         if kind == "dropped":
             raise Drop
@@ -249,9 +278,9 @@ class MiniMaxVendor:
             return submit, web.json_response(None, status=429, headers={"Retry-After": self.retry_after})
         if kind:
             code, said = (REFUSALS | UNCLEAR)[kind]
-            return submit, _coded(code, f"{said} {request.headers['Authorization']}" if self.echo_key else said)
+            return submit, coded(code, f"{said} {request.headers['Authorization']}" if self.echo_key else said)
         if (field := check(body)) is not None:
-            return submit, _coded(2013, f"invalid params, {field}")
+            return submit, coded(2013, f"invalid params, {field}")
         return submit, None
 
     async def _accepted(self, submit: Submit, content: dict[str, Any]) -> web.StreamResponse:
@@ -267,33 +296,45 @@ class MiniMaxVendor:
                 content = dict.fromkeys(content, "")
             case "bare":
                 return web.json_response(content)
-        return _answer(content)
+        return web.json_response(content) if "/v2/" in submit.path else _answer(content)
 
     async def _query(self, request: web.Request) -> web.StreamResponse:
+        task, problem = self._asked_for(request, request.query.get("task_id", ""))
+        if problem is not None:
+            return problem
+        if task is None:
+            return _coded(2013, "invalid params, task_id")
+        return self._told(request, task, self._step(task))
+
+    def _asked_for(self, request: web.Request, task_id: str) -> tuple[Task | None, web.StreamResponse | None]:
+        """The task, or the answer where something is wrong with the question or is to go wrong."""
+        coded = minimax_second.refusal if "/v2/" in request.path else _coded
         if request.headers.get("Authorization") != f"Bearer {self.key}":
-            return _coded(*REFUSALS["bad_key"])
-        task = self.tasks.get(request.query.get("task_id", ""))
+            return None, coded(*REFUSALS["bad_key"])
+        task = self.tasks.get(task_id)
         match self._due(POLL_FAULTS, task.body if task else {}):
             case "poll_error":
-                return _coded(1013, "internal service error")
+                return None, coded(1013, "internal service error")
             case "poll_throttled":
-                return _coded(1002, "rate limit")
+                return None, coded(1002, "rate limit")
             case "poll_garbage":
-                return web.Response(text="<html>", content_type="text/html")
+                return None, web.Response(text="<html>", content_type="text/html")
             case "poll_odd":
-                return _answer({"task_id": "1", "status": "Dreaming"})
+                return None, _answer({"task_id": "1", "status": "Dreaming", "task": {"id": "1", "status": "dreaming"}})
             case "poll_moderated":
-                return _coded(1027, "output new_sensitive")
+                return None, coded(1027, "output new_sensitive")
             case "poll_lost":
                 raise Drop
             case "poll_missing":
                 task = None
-        if task is None:
-            return _coded(2013, "invalid params, task_id")
+        return task, None
+
+    def _step(self, task: Task) -> str:
+        """The state of a task now, by the first format's words; it goes on with each question."""
         self.polls[task.id] += 1
         status = self.steps[min(task.polls, len(self.steps) - 1)]
         task.polls += 1
-        return self._told(request, task, status)
+        return status
 
     def _told(self, request: web.Request, task: Task, status: str) -> web.StreamResponse:
         failed = status == "Success" and any(fault.startswith("fail") for fault in task.faults)
@@ -389,7 +430,8 @@ def _check_music(body: Any) -> str | None:
 
 
 def _prompt(body: Any) -> str:
-    return " ".join(str(body.get(name, "")) for name in ("prompt", "text", "lyrics"))
+    said = " ".join(str(body.get(name, "")) for name in ("prompt", "text", "lyrics"))
+    return f"{said} {minimax_second.prompt(body)}".strip()
 
 
 @cache

@@ -49,6 +49,7 @@ class Files:
         self.files: dict[str, File] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self._vendor = vendor
+        self._made = 0
 
     def upload(self, call: Call) -> Reply:
         form = call.body
@@ -156,7 +157,8 @@ class Files:
         batch |= {"status": "completed", "completed_at": CREATED + 60, "request_counts": counts}
 
     def _keep(self, filename: str, purpose: str, content: bytes) -> dict[str, Any]:
-        file_id = f"file-{len(self.files) + 1}"
+        self._made += 1  # ids are not given twice, whatever was deleted
+        file_id = f"file-{self._made}"
         about = {"id": file_id, "object": "file", "bytes": len(content), "created_at": CREATED, "filename": filename}
         self.files[file_id] = File({**about, "purpose": purpose, "status": "processed", "expires_at": None}, content)
         return self.files[file_id].about

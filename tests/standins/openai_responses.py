@@ -232,7 +232,7 @@ class Responses:
         events = list(_events(response, said))
         if body.store is not False:
             self.kept[response_id] = Kept(response, items, events)
-        if body.background:
+        if body.background and not body.stream:
             return answered({**response, "status": "queued", "output": [], "usage": None})
         if body.stream:
             return Events([named(name, event) for name, event in events])

@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from functools import cached_property
 from typing import Any, NamedTuple, Self
@@ -68,6 +69,31 @@ def _is_slow(prompt: str, polls: int) -> bool:
     return "vendor:endless" in prompt or ("vendor:slow" in prompt and polls <= SLOW_POLLS)
 
 
+class Calls:
+    """A vendor's calls about works whose submits it does not answer, or too late, to where it was told to call."""
+
+    def __init__(self) -> None:
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def begin(self, prompt: str, address: str | None, *bodies: dict[str, Any] | Callable[[], dict[str, Any] | None]) -> None:
+        """Call with one body after the other; a body that is not known yet is waited for."""
+        if address and re.search("vendor:(lost|late)", prompt):
+            self._under_way.add(asyncio.create_task(self._call(address, bodies)))
+
+    def close(self) -> None:
+        for call in self._under_way:
+            call.cancel()
+
+    @staticmethod
+    async def _call(address: str, bodies: Iterable[dict[str, Any] | Callable[[], dict[str, Any] | None]]) -> None:
+        async with ClientSession() as http:
+            for body in bodies:
+                while (told := body() if callable(body) else body) is None:
+                    await asyncio.sleep(0.01)
+                async with http.post(address, json=told) as answer:
+                    answer.raise_for_status()
+
+
 def _unmade(prompt: str) -> str:
     """Why there will be no result; empty where there will be one."""
     return HELD_BACK if "vendor:fail_moderation" in prompt else UNMADE if "vendor:fail" in prompt else ""
@@ -115,25 +141,23 @@ class Luma(_Stepwise, LumaVendor):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings=settings)
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls = Calls()
 
     async def __aexit__(self, *_: object) -> None:
-        for call in self._calls:
-            call.cancel()
+        self._calls.close()
         await super().__aexit__()
 
     async def _official(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        address, prompt = body.get("callback_url"), str(body.get("prompt", ""))
-        if address and re.search("vendor:(lost|late)", prompt):
-            self._calls.add(asyncio.create_task(self._call_back(address, prompt)))
-        return await super()._official(request)
+        prompt = str(body.get("prompt", ""))
+        known = len(self.accepted)
 
-    async def _call_back(self, address: str, prompt: str) -> None:
-        while not (taken := [submit for submit in self.accepted if submit.prompt == prompt]):
-            await asyncio.sleep(0.01)
-        async with ClientSession() as http, http.post(address, json={"id": taken[0].task_id, "state": "dreaming"}):
-            return
+        def update() -> dict[str, str] | None:
+            taken = next((submit for submit in self.accepted[known:] if submit.prompt == prompt), None)
+            return {"id": taken.task_id, "state": "dreaming"} if taken else None
+
+        self._calls.begin(prompt, body.get("callback_url"), update)
+        return await super()._official(request)
 
     async def _delete(self, request: web.Request) -> web.StreamResponse:
         self._stopped(request.match_info["id"])
@@ -206,18 +230,31 @@ class MiniMax(MiniMaxVendor):
         super().__init__()
         self.steps = (*("Processing",) * (steps - 1), "Success")
         self._orders = Orders()
+        self._calls = Calls()
 
     def _due(self, kinds: set[str], body: Any) -> str | None:
         return self._orders.due(minimax_vendor._prompt(body), *kinds)
 
-    def _told(self, request: web.Request, task: minimax_vendor.Task, status: str) -> web.StreamResponse:
-        slow = _is_slow(minimax_vendor._prompt(task.body), task.polls)
-        return super()._told(request, task, "Processing" if slow else status)
+    async def __aexit__(self, *_: object) -> None:
+        self._calls.close()
+        await super().__aexit__()
+
+    async def _accepted(self, submit: minimax_vendor.Submit, content: dict[str, Any]) -> web.StreamResponse:
+        update: dict[str, Any] = {"task_id": submit.task_id, "status": "processing", "base_resp": {"status_code": 0}}
+        if "/v2/" in submit.path:
+            update = {"task": {"id": submit.task_id, "status": "running"}}
+        prompt, address = minimax_vendor._prompt(submit.body), submit.body.get("callback_url")
+        self._calls.begin(prompt, address, {"challenge": "a1b2c3"}, update)
+        return await super()._accepted(submit, content)
+
+    def _step(self, task: minimax_vendor.Task) -> str:
+        status = super()._step(task)
+        return "Processing" if _is_slow(minimax_vendor._prompt(task.body), task.polls) else status
 
     def works(self) -> Works:
         works = Works()
-        works.seen.update(submit.body["prompt"] for submit in self.submits)
-        works.taken.update(submit.body["prompt"] for submit in self.accepted)
+        works.seen.update(minimax_vendor._prompt(submit.body) for submit in self.submits)
+        works.taken.update(minimax_vendor._prompt(submit.body) for submit in self.accepted)
         return works
 
 
@@ -230,11 +267,13 @@ class Pika(PikaVendor):
         self.retry_after = RETRY_AFTER
         self._orders = Orders()
         self._released = asyncio.Event()
+        self._calls = Calls()
         self._seen: Counter[str] = Counter()
         self._works: dict[str, pika_vendor.Submit] = {}
 
     async def __aexit__(self, *_: object) -> None:
         self._released.set()
+        self._calls.close()
         await super().__aexit__()
 
     async def _taken(self, request: web.Request, scheme: str) -> pika_vendor.Submit | web.Response:
@@ -246,6 +285,8 @@ class Pika(PikaVendor):
         taken = await super()._taken(request, scheme)
         if isinstance(taken, pika_vendor.Submit):
             self._works[taken.task_id] = taken
+            finished = {"request_id": taken.task_id, "gateway_request_id": taken.task_id, "status": "OK", "payload": None}
+            self._calls.begin(prompt, request.query.get("fal_webhook"), finished)
         if fault == "late":
             await _until(self._released)
         if fault == "lost" and request.transport is not None:

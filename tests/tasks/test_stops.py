@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from genway.access.model import Caller
 from genway.billing import prices
 from genway.db.tables import tasks
-from genway.providers.base import OutcomeUnknown, Provider, ProviderError, Running, Submitted, VendorDown, VendorLost
+from genway.providers.base import Finished, OutcomeUnknown, Provider, ProviderError, Running, Submitted, VendorDown, VendorLost
 from genway.tasks import stops
 from genway.tasks.model import State, Task
 from stage import Scripted, Stage
@@ -47,6 +48,13 @@ async def running(stage: Stage, caller: Caller) -> Task:
     return await stage.until(caller, task, State.RUNNING)
 
 
+async def parked(stage: Stage, caller: Caller) -> Task:
+    """A task of which nobody knows whether a vendor has it."""
+    Scripted.scripts["vendor"]["submit"] = [OutcomeUnknown("no answer")]
+    task = await stage.submit(caller)
+    return await stage.until(caller, task, State.PARKED)
+
+
 async def test_a_cancel_that_nobody_was_there_to_act_on_reaches_the_vendor_later(stage: Stage, caller: Caller) -> None:
     task = await running(stage, caller)
     await stage.gateway.cancel(caller, task.id)
@@ -70,10 +78,10 @@ async def test_only_work_that_a_vendor_has_is_stopped(stage: Stage, caller: Call
     Scripted.scripts["vendor"]["submit"] = [OutcomeUnknown("no answer")]
     queued = await stage.submit(caller)
     await stage.gateway.cancel(caller, queued.id)
-    parked = await stage.submit(caller)
-    await stage.until(caller, parked, State.PARKED)
-    await stage.gateway.cancel(caller, parked.id)
-    assert [row(stage, task).stop_at for task in (queued, parked)] == [None, None]
+    unknown = await stage.submit(caller)
+    await stage.until(caller, unknown, State.PARKED)
+    await stage.gateway.cancel(caller, unknown.id)
+    assert [row(stage, task).stop_at for task in (queued, unknown)] == [None, None]
 
 
 async def test_a_vendor_that_cannot_be_reached_is_told_again_until_it_answers(stage: Stage, caller: Caller) -> None:
@@ -95,7 +103,11 @@ async def test_a_vendor_that_cannot_be_reached_is_told_again_until_it_answers(st
         Scripted.cancel = before  # type: ignore[method-assign]
     assert len(told_at) == 3
     assert min(later - time for time, later in pairwise(told_at)) >= stops.FIRST_WAIT
-    assert noted(stage, task) == ["the vendor was told to stop"]
+    assert noted(stage, task) == [
+        f"{stops.UNTOLD}502",
+        f"{stops.UNTOLD}KeyError in the provider's code",
+        "the vendor was told to stop",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +132,9 @@ async def test_there_is_an_end_to_telling(stage: Stage, caller: Caller, error: P
             await until(lambda: row(stage, task).stop_at is None)
     finally:
         Scripted.cancel = before  # type: ignore[method-assign]
-    assert noted(stage, task) == [said]
+    *before_that, last = noted(stage, task)
+    assert last == said
+    assert set(before_that) <= {f"{stops.UNTOLD}502"}
     waited = stage.clock() - (ended.finished_at or 0)
     assert (waited > stops.GIVE_UP_SECONDS) is ("could not" in said)
 
@@ -159,6 +173,93 @@ async def test_a_vendor_that_takes_a_task_after_its_cancel_is_told_to_stop_even_
     async with stage.running():
         await until(lambda: row(stage, task).stop_at is None)
     assert Scripted.cancelled == ["v-late"]
+
+
+async def test_an_attempt_that_is_found_after_its_cancel_is_stopped(stage: Stage, caller: Caller) -> None:
+    task = await parked(stage, caller)
+
+    async def find(provider: Scripted, reference: str) -> Submitted:
+        await stage.gateway.cancel(caller, task.id)
+        return Submitted("v-found")
+
+    Scripted.find, before = find, Scripted.find  # type: ignore[method-assign, assignment]
+    try:
+        async with stage.running():
+            await until(lambda: bool(Scripted.cancelled) and row(stage, task).stop_at is None)
+    finally:
+        Scripted.find = before  # type: ignore[method-assign]
+    assert Scripted.cancelled == ["v-found"]
+    assert noted(stage, task) == ["the vendor was told to stop"]
+
+
+async def test_a_work_that_another_process_has_found_is_not_stopped_by_the_one_that_finds_it_second(
+    stage: Stage, caller: Caller
+) -> None:
+    task = await parked(stage, caller)
+
+    async def find(provider: Scripted, reference: str) -> Submitted:
+        stage.database.write_now(
+            lambda c: stage.store.move(c, task.id, State.PARKED, State.RUNNING, stage.clock(), "found", vendor_id="v-found")
+        )
+        return Submitted("v-found")
+
+    Scripted.scripts["vendor"]["check"] = [Running(0.5), Finished((stage.picture(),))]
+    Scripted.find, before = find, Scripted.find  # type: ignore[method-assign, assignment]
+    try:
+        async with stage.running():
+            await until(lambda: row(stage, task).finished_at is not None)
+    finally:
+        Scripted.find = before  # type: ignore[method-assign]
+    assert (row(stage, task).state, Scripted.cancelled) == ("succeeded", [])
+
+
+async def test_a_vendor_that_takes_longer_than_anybody_waits_for_it_is_not_told_twice_at_once(
+    stage: Stage, caller: Caller
+) -> None:
+    task = await running(stage, caller)
+    told: list[str] = []
+    answers = asyncio.Event()
+
+    async def cancel(provider: Scripted, vendor_id: str) -> None:
+        told.append(vendor_id)
+        await answers.wait()
+
+    Scripted.cancel, before = cancel, Scripted.cancel  # type: ignore[method-assign, assignment]
+    try:
+        await stage.gateway.cancel(caller, task.id)
+        async with stage.running():
+            await until(lambda: bool(told))
+            held_until = row(stage, task).stop_at
+            stage.clock.now = held_until
+            await until(lambda: row(stage, task).stop_at > held_until)  # it was claimed a second time
+            answers.set()
+            await until(lambda: row(stage, task).stop_at is None)
+    finally:
+        Scripted.cancel = before  # type: ignore[method-assign]
+    assert told == [f"v-{task.id}"]
+
+
+async def test_a_process_that_stops_while_it_records_that_a_vendor_was_told_leaves_nothing_to_tell(
+    stage: Stage, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await running(stage, caller)
+    recording, recorded, record = threading.Event(), threading.Event(), stage.store.stop_told
+
+    def slowly(*arguments: Any, **named: Any) -> None:
+        recording.set()
+        assert recorded.wait(20)
+        record(*arguments, **named)
+
+    monkeypatch.setattr(stage.store, "stop_told", slowly)
+    monkeypatch.setattr(stage.runner, "_sleep", lambda seconds: asyncio.sleep(3600))
+    await stage.gateway.cancel(caller, task.id)
+    runs = asyncio.create_task(stage.runner.run())
+    await until(recording.is_set)
+    stopped = asyncio.create_task(stage.runner.stop(0.01))
+    await until(lambda: not stage.runner.stops._under_way)
+    recorded.set()
+    await asyncio.gather(stopped, runs)
+    assert (row(stage, task).stop_at, Scripted.cancelled) == (None, [f"v-{task.id}"])
 
 
 async def test_of_two_processes_one_tells(stage: Stage, caller: Caller) -> None:

@@ -44,7 +44,7 @@ async def test_a_call_makes_us_ask_at_once(stage: Stage) -> None:
 
 @pytest.mark.usefixtures("frozen")
 async def test_a_call_finds_an_attempt_whose_answer_was_lost(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Scripted, "from_callback", lambda self, body: Submitted(body["id"]))
+    monkeypatch.setattr(Scripted, "from_callback", lambda self, operation, body: Submitted(body["id"]))
     caller = stage.account()
     Scripted.scripts["vendor"] = {"submit": [OutcomeUnknown("lost")], "check": [Finished((stage.picture(),))]}
     task = await stage.submit(caller)

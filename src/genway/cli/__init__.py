@@ -24,6 +24,8 @@ COMMANDS = {
     "channel": "channel:app",
     "price": "price:app",
     "task": "task:app",
+    "call": "call:app",
+    "usage": "usage:usage",
     "callback": "callback:app",
     "doctor": "doctor:doctor",
     "settings": "settings:settings",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 from cyclopts import Parameter
 
 from genway.billing import money
@@ -13,8 +14,11 @@ from genway.cli.place import HERE, Opened, Place
 from genway.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from genway.access.store import Account
     from genway.billing.ledger import Transfer
+    from genway.billing.usage import Sum
 
 MOST_MOVEMENTS = 20
 
@@ -115,7 +119,7 @@ def topup(name: str, amount: Amount, /, *, memo: str = "", place: Place = HERE) 
         def write(connection: Any) -> Account:
             account = access.get_account(connection, name)
             ledger.top_up(connection, account.id, "live", amount, memo, opened.now)
-            return access.get_account(connection, account.id)
+            return _exact(connection, [access.get_account(connection, account.id)])[0]
 
         account = opened.write(write)
     if place.json:
@@ -142,7 +146,7 @@ def show(
     with place.open() as opened:
         if name is not None:
             return _show_one(opened, name, place.json)
-        accounts = [view(account) for account in opened.read(access.list_accounts)]
+        accounts = opened.read(lambda connection: [view(one) for one in _exact(connection, access.list_accounts(connection))])
     if place.json:
         return print_json(accounts)
     if not accounts:
@@ -186,16 +190,23 @@ def view(account: Account) -> dict[str, Any]:
 
 def _show_one(opened: Opened, name: str, as_json: bool) -> None:
     from genway.access import store as access  # noqa: PLC0415
-    from genway.billing import ledger  # noqa: PLC0415
+    from genway.billing import ledger, standing, usage  # noqa: PLC0415
     from genway.cli import key as keys  # noqa: PLC0415
 
-    account = opened.read(lambda connection: access.get_account(connection, name))
-    held = [keys.view(key, account.name) for key in opened.read(lambda connection: access.list_keys(connection, account.id))]
-    moved = opened.read(lambda connection: ledger.of_account(connection, account.id, MOST_MOVEMENTS))
+    def read(connection: Connection) -> tuple[Account, list[dict[str, Any]], list[Transfer], list[Sum]]:
+        (account,) = _exact(connection, [access.get_account(connection, name)])
+        spent = standing.of_keys(connection, account.id)
+        held = [keys.view(key, account.name, spent[key.id], opened.now) for key in access.list_keys(connection, account.id)]
+        used = usage.sums(connection, ("account",), usage.Span(account_id=account.id))
+        return account, held, ledger.of_account(connection, account.id, MOST_MOVEMENTS), used
+
+    account, held, moved, used = opened.read(read)
     movements = [_movement(transfer) for transfer in moved]
+    spent = {f"spent_{one.mode}": money.show(one.charged) for one in used}
+    counts = {f"{what}_{one.mode}": getattr(one, what) for one in used for what in ("tasks", "calls")}
     if as_json:
-        return print_json(view(account) | {"keys": held, "movements": movements})
-    print_fields(view(account))
+        return print_json(view(account) | {"used": spent | counts, "keys": held, "movements": movements})
+    print_fields(view(account) | {"used": _used(used, account.currency)})
     if held:
         print_table(held, keys.COLUMNS)
     if movements:
@@ -204,6 +215,25 @@ def _show_one(opened: Opened, name: str, as_json: bool) -> None:
             {"at": "when", "kind": "what", "amount": account.currency, "mode": "money", "task_id": "task", "memo": "for"},
         )
     return None
+
+
+def _exact(connection: Connection, accounts: list[Account]) -> list[Account]:
+    """The accounts with what they have while leases are open."""
+    from genway.billing import standing  # noqa: PLC0415
+
+    purses = [standing.of_account(connection, account.id, "live") for account in accounts]
+    return [
+        msgspec.structs.replace(account, available=purse.available, held=purse.held)
+        for account, purse in zip(accounts, purses, strict=True)
+    ]
+
+
+def _used(used: list[Sum], currency: str) -> str | None:
+    simulated = {"live": "", "test": " in simulated money"}
+    told = [
+        f"{money.show(one.charged, currency)}{simulated[one.mode]} for {one.tasks} tasks and {one.calls} calls" for one in used
+    ]
+    return "; ".join(told) or None
 
 
 def _movement(transfer: Transfer) -> dict[str, Any]:

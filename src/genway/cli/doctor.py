@@ -13,7 +13,7 @@ SIGNS = {"ok": "✓", "warning": "!", "wrong": "✗"}
 
 
 def doctor(*, place: Place = HERE) -> int:
-    """Check settings, disk, clock, secrets, database, ledger, channels, object store, renderer, and what got stuck.
+    """Check settings, disk, clock, secrets, database, ledger, channels, calls, object store, renderer, and what got stuck.
 
     It changes nothing and costs nothing, and may be run while a server runs. The exit code is 1 if anything is wrong;
     a warning (!) is for you to know and leaves it at 0.
@@ -24,7 +24,8 @@ def doctor(*, place: Place = HERE) -> int:
     genway doctor --json
     ```
     """
-    from genway.cli.examination import Finding, Machine, examine  # noqa: PLC0415 - help needs no database
+    from genway.cli.examination import Machine, examine  # noqa: PLC0415 - help needs no database
+    from genway.cli.findings import Finding  # noqa: PLC0415
 
     findings: list[Finding] = []
 

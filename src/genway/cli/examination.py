@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -23,8 +23,9 @@ from uuid_utils import uuid7
 
 import genway
 from genway.billing import ledger
-from genway.cli import demo
+from genway.cli import demo, relayed
 from genway.cli.channel import ask, seated
+from genway.cli.findings import Finding
 from genway.cli.place import open_database, shown
 from genway.config import Config, ConfigError
 from genway.db import Database
@@ -49,16 +50,7 @@ STUCK_SECONDS = 120.0
 RENDER_SECONDS = 60.0
 CLOCK_ADVICE = "Set the clock (NTP): signatures, links and deadlines depend on it."
 
-Findings = AsyncIterator["Finding"]
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """What one look showed. advice: what to do about it."""
-
-    check: str
-    state: Literal["ok", "warning", "wrong"]
-    message: str
-    advice: str = ""
+Findings = AsyncIterator[Finding]
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -163,6 +155,9 @@ async def _stored(config: Config, machine: Machine, readings: list[Reading]) -> 
         async for finding in _careful("callbacks", _callbacks(database), ""):
             yield finding
         async for finding in _careful("channels", _channels(config, database, machine, readings), ""):
+            yield finding
+        relayed_calls = relayed.examine(config, database, serving=_serving(config))
+        async for finding in _careful("calls", relayed_calls, ""):
             yield finding
 
 

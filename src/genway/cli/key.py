@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from genway.access.store import Account, Key
+    from genway.billing.standing import Spending
 
 DEFAULT_ACCOUNT = "default"
 COLUMNS = {
@@ -43,6 +44,8 @@ def create(
     budget: Amount | None = None,
     rpm: int | None = None,
     concurrent: int | None = None,
+    tokens_per_minute: int | None = None,
+    concurrent_streams: int | None = None,
     expires: Duration | None = None,
     place: Place = HERE,
 ) -> None:
@@ -55,6 +58,7 @@ def create(
     genway key create
     genway key create --test
     genway key create --account ada --name shop --budget 5 --expires 30d
+    genway key create --account ada --name chat --rpm 60 --tokens-per-minute 100000 --concurrent-streams 8
     export GENWAY_KEY=$(genway key create --test)
     ```
 
@@ -74,12 +78,23 @@ def create(
         The most requests it may make in a minute; 0 for no limit.
     concurrent
         The most tasks it may have at once; 0 for no limit.
+    tokens_per_minute
+        The most tokens its relayed calls may read and produce in a minute, in each server process; 0 for no limit.
+    concurrent_streams
+        The most streamed answers it may have open at once, in each server process; 0 for no limit.
     expires
         After how long it ends: 12h, 30d, 52w.
     """
     from genway.access import store as access  # noqa: PLC0415
 
-    for option, value in {"--budget": budget, "--rpm": rpm, "--concurrent": concurrent}.items():
+    limits = {
+        "--budget": budget,
+        "--rpm": rpm,
+        "--concurrent": concurrent,
+        "--tokens-per-minute": tokens_per_minute,
+        "--concurrent-streams": concurrent_streams,
+    }
+    for option, value in limits.items():
         if value is not None and value < 0:
             raise InvalidRequest("0 or more", field=option)
     with place.open() as opened:
@@ -97,6 +112,8 @@ def create(
                 budget=budget,
                 requests_per_minute=rpm,
                 concurrent_tasks=concurrent,
+                tokens_per_minute=tokens_per_minute,
+                concurrent_streams=concurrent_streams,
                 expires_at=None if expires is None else opened.now + expires,
                 now=opened.now,
             )
@@ -124,13 +141,15 @@ def list_keys(
     ```
     """
     from genway.access import store as access  # noqa: PLC0415
+    from genway.billing import standing  # noqa: PLC0415
 
     with place.open() as opened:
 
         def read(connection: Connection) -> list[dict[str, Any]]:
             names = {one.id: one.name for one in access.list_accounts(connection)}
             only = access.get_account(connection, account).id if account else None
-            return [view(key, names[key.account_id], opened.now) for key in access.list_keys(connection, only)]
+            spent = standing.of_keys(connection, only)
+            return [view(key, names[key.account_id], spent[key.id], opened.now) for key in access.list_keys(connection, only)]
 
         keys = opened.read(read)
     if place.json:
@@ -149,13 +168,15 @@ def revoke(key: Annotated[str, Parameter(help="The key's id or name.")], /, *, p
     ```
     """
     from genway.access import store as access  # noqa: PLC0415
+    from genway.billing import standing  # noqa: PLC0415
 
     with place.open() as opened:
 
         def write(connection: Connection) -> dict[str, Any]:
             found = access.get_key(connection, key)
             access.revoke_key(connection, found.id, opened.now)
-            return view(access.get_key(connection, found.id), access.get_account(connection, found.account_id).name)
+            account = access.get_account(connection, found.account_id).name
+            return view(access.get_key(connection, found.id), account, standing.of_key(connection, found.id))
 
         revoked = opened.write(write)
     if place.json:
@@ -163,8 +184,8 @@ def revoke(key: Annotated[str, Parameter(help="The key's id or name.")], /, *, p
     return say(f"The key {revoked['name']} (…{revoked['ends_in']}) is refused from now on.")
 
 
-def view(key: Key, account: str, now: float = 0) -> dict[str, Any]:
-    """A key as it is printed; never its secret. state: `valid`, `revoked` or `expired`."""
+def view(key: Key, account: str, spending: Spending | None = None, now: float = 0) -> dict[str, Any]:
+    """A key as it is printed; never its secret. state: `valid`, `revoked` or `expired`. spending: nothing for a new key."""
     expired = key.expires_at is not None and key.expires_at <= now
     return {
         "id": key.id,
@@ -174,11 +195,13 @@ def view(key: Key, account: str, now: float = 0) -> dict[str, Any]:
         "admin": key.admin,
         "ends_in": key.hint,
         "budget": None if key.budget is None else money.show(key.budget),
-        "spent": money.show(key.spent),
-        "held": money.show(key.held),
+        "spent": money.show(spending.spent if spending else 0),
+        "held": money.show(spending.held if spending else 0),
         "active_tasks": key.active_tasks,
         "requests_per_minute": key.requests_per_minute,
         "concurrent_tasks": key.concurrent_tasks,
+        "tokens_per_minute": key.tokens_per_minute,
+        "concurrent_streams": key.concurrent_streams,
         "state": "revoked" if key.revoked_at is not None else "expired" if expired else "valid",
         "created_at": moment(key.created_at),
         "expires_at": moment(key.expires_at),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +13,7 @@ from genway.billing import money
 from genway.cli.arguments import Amount, group
 from genway.cli.output import aside, moment, print_json, print_table, say
 from genway.cli.place import HERE, Place
+from genway.errors import NotFound
 
 if TYPE_CHECKING:
     from genway.billing.prices import Price
@@ -90,21 +92,67 @@ def list_prices(
     ```sh
     genway price list
     genway price list --model runway/gen3
+    genway price list --model "gpt-5*"
     ```
     """
     from genway.billing import prices  # noqa: PLC0415
 
     with place.open() as opened:
         known = opened.read(prices.current)
-    shown = [view(price) for price in known if not model or fnmatchcase(model, price.model) or fnmatchcase(price.model, model)]
+    shown = [price for price in known if not model or _concerns(price.model, model)]
     if place.json:
-        return print_json(shown)
+        return print_json([view(price) for price in shown])
     if not shown:
         return say(f"There is no price for {model}; `genway price set` sets one.")
     return print_table(
-        shown,
-        {"model": "model", "operation": "work", "amount": "price", "unit": "for each", "source": "from", "since": "since"},
+        _together(shown), {"model": "model", "operation": "work", "price": "price for each unit", "source": "from"}
     )
+
+
+@app.command
+def show(model: str, /, *, operation: str = "chat", place: Place = HERE) -> None:
+    """Show what a model of the relay costs in one kind of call, class by class, and where each price is from.
+
+    ```sh
+    genway price show gpt-5.5
+    genway price show openai/gpt-4o-mini-tts --operation speech
+    ```
+
+    Parameters
+    ----------
+    model
+        The model, with or without its vendor: gpt-5.5, openai/gpt-5.5.
+    operation
+        The kind of call: chat, messages, responses, embeddings, image_generations, speech, transcriptions, realtime …
+    """
+    from genway.billing import prices  # noqa: PLC0415
+    from genway.billing.tokens import INSTEAD, TOKENS  # noqa: PLC0415
+    from genway.providers import discover  # noqa: PLC0415
+    from genway.providers.relaying import RelayProvider  # noqa: PLC0415
+
+    vendors = sorted(name for name, kind in discover().items() if issubclass(kind, RelayProvider))
+    names = (model,) if "/" in model else (model, *(f"{vendor}/{model}" for vendor in vendors))
+    with place.open() as opened:
+        found = prices.chosen(opened.read(prices.current), names, operation)
+        currency = opened.config.billing.currency
+    if not found:
+        raise NotFound(f"{model} has no price for {operation}; `genway price set` sets one")
+    stated = {{**prices.MILLIONS, **prices.THINGS}.get(price.unit, "input"): view(price) for price in found}
+    card = prices.card_of(found)
+    rows = []
+    for name in (*TOKENS, *prices.THINGS.values()):
+        amount = getattr(card, name)
+        kin = next((kin for kin in INSTEAD.get(name, ()) if kin in stated), "")
+        if name not in stated and not (name in TOKENS and kin):
+            continue
+        source = f"as {kin.replace('_', ' ')}" if name not in stated else stated[name]["source"]
+        each = "million" if name in TOKENS else "one"
+        rows.append({"class": name, "amount": money.show(amount), "for_each": each, "source": source})
+    sold_as = found[0].model
+    if place.json:
+        return print_json({"model": model, "operation": operation, "sold_as": sold_as, "currency": currency, "classes": rows})
+    say(f"{model} is sold as {sold_as} for {operation}; amounts in {currency}.")
+    return print_table(rows, {"class": "class", "amount": "price", "for_each": "for each", "source": "from"})
 
 
 @app.command
@@ -224,6 +272,29 @@ def export_prices(*, everything: bool = False, csv: bool = False, place: Place =
     if place.json:
         return print_json([view(price) for price in shown])
     return say(price_files.write(shown, as_csv=csv).rstrip("\n"))
+
+
+def _concerns(named: str, model: str) -> bool:
+    """Whether a price's name, or the part of it after the vendor, is one that is asked for."""
+    bare = named.partition("/")[2]
+    names = (named,) if "/" in model or bare in {"", "*"} else (named, bare)
+    return any(fnmatchcase(model, name) or fnmatchcase(name, model) for name in names)
+
+
+def _together(prices: Sequence[Price]) -> list[dict[str, Any]]:
+    """A row for all the units of a model that were priced together."""
+    rows: dict[tuple[str, str, bool], list[Price]] = {}
+    for price in prices:
+        rows.setdefault((price.model, price.operation, bool(price.id)), []).append(price)
+    return [
+        {
+            "model": model,
+            "operation": operation,
+            "price": ", ".join(f"{price.unit} {money.show(price.amount)}" for price in priced),
+            "source": f"set on {moment(max(price.created_at for price in priced))}" if was_set else "list",
+        }
+        for (model, operation, was_set), priced in rows.items()
+    ]
 
 
 def _what(price: Price) -> tuple[str, str, str]:

@@ -18,11 +18,12 @@ from genway.operations import (
     LyricsRequest,
     MediaRef,
     MusicRequest,
+    ReferenceRequest,
     SpeechRequest,
     VideoRequest,
     VoiceRequest,
 )
-from genway.providers import camera
+from genway.providers import _minimax_v2, camera
 from genway.providers.base import Files
 from genway.providers.planned import Unfit
 from genway.providers.ratios import nearest_ratio
@@ -89,7 +90,7 @@ SPEECH = (
 MUSIC = ("music-1.5", "music-2.0", "music-2.5", "music-2.5+", "music-2.6", "music-2.6-free")
 INSTRUMENTAL = ("music-2.5+", "music-2.6", "music-2.6-free")
 CLONE, DESIGN, LYRICS = "voice-clone", "voice-design", "lyrics"
-NAMES = (*VIDEOS, TEMPLATE, *IMAGES, *SPEECH, *MUSIC, CLONE, DESIGN, LYRICS)
+NAMES = (*VIDEOS, *_minimax_v2.MODELS, TEMPLATE, *IMAGES, *SPEECH, *MUSIC, CLONE, DESIGN, LYRICS)
 
 # A model that a channel names and that is not known here is taken to be like the newest.
 UNTOLD = VIDEOS["MiniMax-Hailuo-2.3"]
@@ -118,6 +119,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 def request(operation: AnyOperation, model: str) -> tuple[str, dict[str, Any]]:
     """The path and everything of the body but the pictures. Raises Unfit."""
     match operation:
+        case VideoRequest() | ReferenceRequest() if model in _minimax_v2.MODELS:
+            return _minimax_v2.PATH, _minimax_v2.body(operation, model)
+        case ReferenceRequest():
+            raise Unfit(f"{model} takes no clips and sounds to go by")
         case VideoRequest():
             return "/v1/video_generation", video(operation, model)
         case EffectRequest():

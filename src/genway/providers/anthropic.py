@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from genway.providers.base import ProviderError, VendorOutOfCredit
+from genway.providers.http import Answer
 from genway.providers.relaying import RelayProvider
 
 VERSION = "2023-06-01"
@@ -20,6 +22,12 @@ class Anthropic(RelayProvider):
         "message_batches": "/messages/batches",
         "files": "/files",
     }
+
+    def verdict(self, answer: Answer, submitting: bool) -> type[ProviderError]:
+        # The vendor says this under a status and a type that blame the request.
+        if answer.status == 400 and answer.message.startswith("Your credit balance is too low"):
+            return VendorOutOfCredit
+        return super().verdict(answer, submitting)
 
     def signing(self, secret: str) -> dict[str, str]:
         return {"x-api-key": secret, "anthropic-version": VERSION}

@@ -28,11 +28,18 @@ class AzureOpenAI(RelayProvider):
         path = self.paths.get(kind)
         if path is None:
             return None
-        query = {"api-version": self.channel.options.get("api_version", VERSION)}
+        query = {"api-version": self._version}
         if kind == "realtime":
             query["deployment"] = model
         deployment = f"/deployments/{quote(model, safe='')}" if kind in BY_DEPLOYMENT else ""
         return f"{deployment}{path}?{urlencode(query)}"
+
+    def listing(self) -> str:
+        return f"/models?{urlencode({'api-version': self._version})}"
+
+    @property
+    def _version(self) -> str:
+        return self.channel.options.get("api_version", VERSION)
 
     def signing(self, secret: str) -> dict[str, str]:
         return {"api-key": secret}

@@ -223,8 +223,8 @@ class Provider(ABC):
         """Look up an attempt whose outcome is unknown. None where the vendor cannot say."""
         return None
 
-    def from_callback(self, body: Any) -> Submitted | None:
-        """The work that the vendor's call to `callback_url` tells of: for an attempt whose answer was lost."""
+    def from_callback(self, operation: AnyOperation, body: Any) -> Submitted | None:
+        """The work that the vendor's call to `callback_url` tells of: for an attempt at `operation` whose answer was lost."""
         return None
 
     async def test(self) -> str:

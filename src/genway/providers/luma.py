@@ -84,7 +84,7 @@ class Luma(PlannedProvider):
             case state:
                 raise self.unclear(f"luma answered a state that is not known: {state!r}", submitting=False)
 
-    def from_callback(self, body: Any) -> Submitted | None:
+    def from_callback(self, operation: AnyOperation, body: Any) -> Submitted | None:
         vendor_id = at(body, "id")
         return Submitted(vendor_id) if isinstance(vendor_id, str) and vendor_id else None
 

@@ -29,11 +29,13 @@ from genway.operations import (
     LyricsRequest,
     MediaRef,
     MusicRequest,
+    ReferenceRequest,
     SpeechRequest,
     VideoRequest,
     VoiceRequest,
 )
 from genway.providers import _minimax_requests as requests
+from genway.providers import _minimax_v2 as second
 from genway.providers.base import (
     Failed,
     Files,
@@ -89,7 +91,10 @@ class MiniMax(PlannedProvider):
 
     name = "minimax"
     base_url = "https://api.minimax.io"
-    operations = (VideoRequest, EffectRequest, ImageRequest, SpeechRequest, MusicRequest, LyricsRequest, VoiceRequest)
+    operations = (
+        *(VideoRequest, ReferenceRequest, EffectRequest, ImageRequest),
+        *(SpeechRequest, MusicRequest, LyricsRequest, VoiceRequest),
+    )
     calls = (VOICES, DELETE)
     models: Mapping[str, str] = {f"minimax/{name}": name for name in requests.NAMES}
     # Requests a minute are stated for new work alone, and are few; queries are kept modest.
@@ -102,10 +107,12 @@ class MiniMax(PlannedProvider):
         """The vendor's id carries where to ask for it, `video:1763…`."""
         operation = submission.operation
         path, body = self.planned(submission)
+        if path == second.PATH and isinstance(operation, VideoRequest | ReferenceRequest):
+            return await self._submit_second(operation, body, submission)
         body |= await requests.pictures(operation, submission.files)
         if isinstance(operation, VoiceRequest):
             body |= {"voice_id": f"{requests.OURS}{submission.reference}"} | await self._recordings(operation, submission.files)
-        if operation.format.startswith("minimax."):
+        if operation.format.startswith("minimax.") and operation.format != second.FORMAT:
             body = with_extra(body, operation.extra, keep=FIXED)
         synchronous = path in requests.SYNCHRONOUS
         if submission.callback_url and isinstance(operation, VideoRequest | EffectRequest):
@@ -118,16 +125,38 @@ class MiniMax(PlannedProvider):
             return Finished((), {name: str(at(answer, name) or "") for name in ("song_title", "style_tags", "lyrics")})
         if synchronous:
             return self._made(answer)
-        task_id = at(answer, "task_id")
+        return self._begun(_kind(operation, submission.model), at(answer, "task_id"))
+
+    async def _submit_second(
+        self, operation: VideoRequest | ReferenceRequest, body: dict[str, Any], submission: Submission
+    ) -> Submitted:
+        body["content"] = await second.content(operation, submission.files)
+        if operation.format == second.FORMAT:
+            body = with_extra(body, operation.extra, keep=second.FIXED)
+        if submission.callback_url:
+            body["callback_url"] = submission.callback_url
+        answer = await self.call("POST", self.path(second.PATH), body, submitting=True)
+        if at(answer, "base_resp") is not None:
+            answer = self.opened(answer, submitting=True)
+        return self._begun(second.KIND, at(answer, "task_id"))
+
+    def _begun(self, kind: str, task_id: Any) -> Submitted:
         if not isinstance(task_id, str | int) or not task_id:
             raise self.unclear(f"{self.name} took the request and named no task", submitting=True)
-        kind = (
-            "video" if isinstance(operation, VideoRequest) else "template" if isinstance(operation, EffectRequest) else "speech"
-        )
         return Submitted(f"{kind}:{task_id}")
+
+    def from_callback(self, operation: AnyOperation, body: Any) -> Submitted | None:
+        kind = _kind(operation, self.models.get(operation.model, ""))
+        task_id = at(body, "task", "id") or at(body, "task_id")
+        return Submitted(f"{kind}:{task_id}") if isinstance(task_id, str | int) and task_id else None
 
     async def check(self, vendor_id: str) -> Running | Finished | Failed:
         kind, _, task_id = vendor_id.rpartition(":")
+        if kind == second.KIND:
+            task = at(await self.call("GET", f"{self.path(second.QUERY)}/{quote(task_id, safe='')}"), "task")
+            if (report := second.report(task, self.clean)) is None:
+                raise self.unclear(f"{self.name} answered a task that makes no sense: {at(task, 'status')!r}", submitting=False)
+            return report
         place = f"{self.path(QUERIES.get(kind, QUERIES['video']))}?task_id={quote(task_id, safe='')}"
         answer = await self.call("GET", place)
         try:
@@ -143,6 +172,13 @@ class MiniMax(PlannedProvider):
                 role: Role = "audio" if kind == "speech" else "video"
                 return Finished((ResultFile(role, url=await self._link(answer)),))
         raise self.unclear(f"{self.name} answered a status that is not known: {at(answer, 'status')!r}", submitting=False)
+
+    async def cancel(self, vendor_id: str) -> None:
+        """Work of the second format can be stopped while it waits."""
+        kind, _, task_id = vendor_id.rpartition(":")
+        if kind != second.KIND:
+            raise VendorRefused(f"{self.name} has no call that stops this")
+        await self.call("DELETE", f"{self.path(second.PATH)}/{quote(task_id, safe='')}")
 
     async def answer(self, asked: DirectCall) -> dict[str, Any]:
         if asked.call == DELETE:
@@ -181,6 +217,10 @@ class MiniMax(PlannedProvider):
 
     def verdict(self, answer: Answer, submitting: bool) -> type[ProviderError]:
         code = at(answer.body, "base_resp", "status_code")
+        if code is None and answer.status < 500:
+            found = VERDICTS.get(second.code_of(answer.message) or 0)
+            lost = answer.status == 404 and not submitting
+            return super().verdict(answer, submitting) if found is None or lost else found
         if not isinstance(code, int) or code == 0:
             return super().verdict(answer, submitting)
         found = VERDICTS.get(code, OutcomeUnknown if submitting else VendorDown)
@@ -253,3 +293,12 @@ class MiniMax(PlannedProvider):
             with suppress(ValueError):
                 link = f"data:audio/mpeg;base64,{b64encode(bytes.fromhex(sample)).decode()}"
         return Finished((ResultFile("audio", url=link),) if isinstance(link, str) and link else (), kept)
+
+
+def _kind(operation: AnyOperation, model: str) -> str:
+    """What the vendor's id of a work begins with, by which it is known where to ask. model: the vendor's name of it."""
+    if isinstance(operation, EffectRequest):
+        return "template"
+    if isinstance(operation, SpeechRequest):
+        return "speech"
+    return second.KIND if model in second.MODELS else "video"

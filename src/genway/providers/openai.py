@@ -12,11 +12,12 @@ class OpenAI(RelayProvider):
     base_url = "https://api.openai.com/v1"
     wire = "openai"
     families = ("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "text-embedding-*", "omni-moderation-*", "text-moderation-*",
-                "tts-*", "whisper-*", "dall-e-*", "davinci-*", "babbage-*", "codex-*", "computer-use-*", "sora-*")  # fmt: skip
+                "tts-*", "whisper-*", "dall-e-*", "davinci-*", "babbage-*", "codex-*", "computer-use-*")  # fmt: skip
     paths = {
         "chat": "/chat/completions",
         "completions": "/completions",
         "responses": "/responses",
+        "conversations": "/conversations",
         "embeddings": "/embeddings",
         "moderations": "/moderations",
         "rerank": "/rerank",

@@ -101,6 +101,10 @@ class Pika(HttpProvider):
             case other:
                 raise self.unclear(f"{self.name} answered a status that is not known: {other!r}", submitting=False)
 
+    def from_callback(self, operation: AnyOperation, body: Any) -> Submitted | None:
+        request_id = at(body, "request_id")
+        return Submitted(f"{APPLICATION}/requests/{request_id}") if _is_request_id(request_id) else None
+
     async def cancel(self, vendor_id: str) -> None:
         await self.call("PUT", f"/{vendor_id}/cancel")
 
@@ -149,9 +153,13 @@ class Pika(HttpProvider):
         if PLACE.fullmatch(place) and ".." not in place:
             return place
         request_id = at(answer, "request_id")
-        if not isinstance(request_id, str) or not re.fullmatch(r"[\w-]+", request_id, re.ASCII):
+        if not _is_request_id(request_id):
             raise self.unclear(f"{self.name} took the request and named no id", submitting=True)
         return f"{APPLICATION}/requests/{request_id}"
+
+
+def _is_request_id(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[\w-]+", value, re.ASCII) is not None
 
 
 def _whole(seconds: float) -> int | float:

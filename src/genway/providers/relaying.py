@@ -6,14 +6,21 @@ format is a class with a few constants.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
+from urllib.parse import urlencode
+
+import msgspec
 
 from genway.operations import Operation
-from genway.providers.base import Failed, Finished, Running, Submission, Submitted, VendorLost, VendorRefused
-from genway.providers.http import HttpProvider
+from genway.providers.base import Failed, Finished, ProviderError, Running, Submission, Submitted, VendorLost, VendorRefused
+from genway.providers.http import Answer, HttpProvider
 
 Wire = Literal["openai", "anthropic"]
+SHORTEST_SECRET = 8  # a server that wants no key is often given a word, which is to be seen in other texts as well
+# Refusals of these statuses may repeat what the client wrote, so their message says nothing of the channel's account.
+ABOUT_THE_REQUEST = frozenset({400, 404, 409, 413, 415, 422})
 
 
 class RelayProvider(HttpProvider):
@@ -29,6 +36,8 @@ class RelayProvider(HttpProvider):
     paths: ClassVar[Mapping[str, str]] = {}
     families: ClassVar[tuple[str, ...]] = ()
 
+    _trying = ""
+
     def path(self, kind: str, model: str) -> str | None:
         """Where a call goes, after the base address, with a query perhaps; None where it cannot be done."""
         return self.paths.get(kind)
@@ -43,11 +52,24 @@ class RelayProvider(HttpProvider):
         return tuple(self.channel.secret.replace(",", " ").split()) or ("",)
 
     def headers(self) -> dict[str, str]:
-        return self.signing(self.secrets[0])
+        return self.signing(self._trying or self.secrets[0]) | self.added("header.")
+
+    def added(self, prefix: str) -> dict[str, str]:
+        """What the channel's options add to every call: with `header.` or `query.`."""
+        return {name.removeprefix(prefix): value for name, value in self.channel.options.items() if name.startswith(prefix)}
+
+    def listing(self) -> str:
+        """Where the vendor lists its models, after the base address."""
+        return "/models"
+
+    def verdict(self, answer: Answer, submitting: bool) -> type[ProviderError]:
+        if answer.status in ABOUT_THE_REQUEST:
+            answer = msgspec.structs.replace(answer, message="")
+        return super().verdict(answer, submitting)
 
     def clean(self, text: str) -> str:
         for secret in self.secrets:
-            text = text.replace(secret, "***") if secret else text
+            text = text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text
         return super().clean(text)
 
     async def submit(self, submission: Submission) -> Submitted | Finished:
@@ -57,7 +79,25 @@ class RelayProvider(HttpProvider):
         raise VendorLost(f"{self.name} has no tasks")
 
     async def test(self) -> str:
-        """List the vendor's models, which is free. Raises ProviderError."""
-        answer: Any = await self.call("GET", "/models")
-        models = answer.get("data") if isinstance(answer, dict) else None
-        return f"the key works; {len(models)} models" if isinstance(models, list) else "the key works"
+        """List the vendor's models with each of the channel's keys, which is free. Raises ProviderError."""
+        query = urlencode(self.added("query."))
+        path = self.listing()
+        path += ("&" if "?" in path else "?") + query if query else ""
+        told = []
+        for secret in self.secrets:
+            self._trying = secret
+            try:
+                answer: Any = await self.call("GET", path)
+            except ProviderError as error:
+                which = f"the key {fingerprint(secret)}: " if len(self.secrets) > 1 else ""
+                raise type(error)(f"{which}{error.message}", retry_after=error.retry_after) from None
+            finally:
+                self._trying = ""
+            models = answer.get("data") if isinstance(answer, dict) else None
+            told.append(f"; {len(models)} models" if isinstance(models, list) else "")
+        return ("the key works" if len(told) == 1 else f"all {len(told)} keys work") + told[0]
+
+
+def fingerprint(secret: str) -> str:
+    """What one of a channel's keys is called where it must not be shown: the start of its SHA-256."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:12]

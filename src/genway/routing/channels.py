@@ -45,27 +45,55 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_channel(connection: Connection, vault: Vault, channel: Channel, secret: str, now: float) -> Channel:
     """Raises InvalidRequest for an unknown provider, Conflict where the name is taken."""
-    providers = discover()
-    if channel.provider not in providers or channel.provider == LOCAL:
-        known = ", ".join(sorted(name for name in providers if name != LOCAL))
-        raise InvalidRequest(f"one of {known}, got {channel.provider}", field="provider")
     if channel.name == LOCAL or connection.execute(select(channels.c.id).where(channels.c.name == channel.name)).first():
         raise Conflict(f"there is a channel named {channel.name} already")
-    if not (channel.base_url or providers[channel.provider].base_url):
-        raise InvalidRequest(f"{channel.provider} has no address of its own: say where it is", field="base_url")
-    pace = channel.options.get(POLLS_PER_SECOND, "0")
-    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", pace):
-        raise InvalidRequest(f"a number of polls a second, or 0 for no limit, got {pace}", field=POLLS_PER_SECOND)
+    usual_timeout = _check(channel)
     values = msgspec.structs.asdict(channel) | {
         "id": f"chn_{uuid7().hex}",
         "secret": vault.encrypt(secret),
         "models": msgspec.json.encode(channel.models).decode(),
         "options": msgspec.json.encode(channel.options).decode(),
-        "timeout": channel.timeout or providers[channel.provider].timeout,
+        "timeout": channel.timeout or usual_timeout,
         "created_at": now,
     }
     connection.execute(insert(channels), values)
     return get_channel(connection, values["id"])
+
+
+def change_channel(connection: Connection, vault: Vault, channel: Channel, secret: str | None = None) -> Channel:
+    """Store a channel as it is now, with a new secret where one is given; every server makes it anew within a second.
+
+    Work under way goes on. Raises InvalidRequest.
+    """
+    usual_timeout = _check(channel)
+    values = {
+        "base_url": channel.base_url,
+        "models": msgspec.json.encode(channel.models).decode(),
+        "options": msgspec.json.encode(channel.options).decode(),
+        "priority": channel.priority,
+        "weight": channel.weight,
+        "concurrency": channel.concurrency,
+        "timeout": channel.timeout or usual_timeout,
+        "version": channels.c.version + 1,
+    }
+    if secret is not None:
+        values["secret"] = vault.encrypt(secret)
+    connection.execute(update(channels).where(channels.c.id == channel.id).values(values))
+    return get_channel(connection, channel.id)
+
+
+def _check(channel: Channel) -> float:
+    """The provider's usual timeout. Raises InvalidRequest for what no channel can be."""
+    providers = discover()
+    if channel.provider not in providers or channel.provider == LOCAL:
+        known = ", ".join(sorted(name for name in providers if name != LOCAL))
+        raise InvalidRequest(f"one of {known}, got {channel.provider}", field="provider")
+    if not (channel.base_url or providers[channel.provider].base_url):
+        raise InvalidRequest(f"{channel.provider} has no address of its own: say where it is", field="base_url")
+    pace = channel.options.get(POLLS_PER_SECOND, "0")
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", pace):
+        raise InvalidRequest(f"a number of polls a second, or 0 for no limit, got {pace}", field=POLLS_PER_SECOND)
+    return providers[channel.provider].timeout
 
 
 def get_channel(connection: Connection, id_or_name: str) -> Channel:
@@ -89,6 +117,11 @@ def set_enabled(connection: Connection, channel_id: str, enabled: bool, now: flo
         .where(channels.c.id == channel_id)
         .values(disabled_at=None if enabled else now, version=channels.c.version + 1)
     )
+
+
+def renew_channel(connection: Connection, channel_id: str) -> None:
+    """Let every server make the channel anew within a second, without what it remembers of the channel's troubles."""
+    connection.execute(update(channels).where(channels.c.id == channel_id).values(version=channels.c.version + 1))
 
 
 def remove_channel(connection: Connection, channel_id: str) -> None:

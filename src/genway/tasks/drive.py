@@ -196,16 +196,19 @@ class Drive:
         await runner.reach("vendor.answered", task.id)
         VENDOR_CALLS.labels(seat.provider.name, "submit", "ok").inc()
         runner.router.recovered(seat)
-        try:
-            if isinstance(answer, Submitted):
-                await self._move(State.RUNNING, f"the vendor calls it {answer.vendor_id}", vendor_id=answer.vendor_id)
-            else:
-                await self._finished(answer)
-        except Interrupted:
-            if isinstance(answer, Submitted):
-                await self._stop_late(seat, answer.vendor_id)
-            raise
+        if isinstance(answer, Submitted):
+            await self._at_work(seat, f"the vendor calls it {answer.vendor_id}", answer.vendor_id)
+        else:
+            await self._finished(answer)
         return 0.0
+
+    async def _at_work(self, seat: Seat, reason: str, vendor_id: str) -> None:
+        """The vendor has it; where nobody wants it any more, it is to be stopped there."""
+        try:
+            await self._move(State.RUNNING, reason, vendor_id=vendor_id)
+        except Interrupted:
+            await self._stop_late(seat, vendor_id)
+            raise
 
     async def _refused(self, seat: Seat, error: ProviderError) -> float:
         """The vendor certainly did not start the work."""
@@ -300,14 +303,19 @@ class Drive:
             raise Interrupted
 
     async def _stop_late(self, seat: Seat, vendor_id: str) -> None:
-        """The vendor took work that nobody wants any more: it was ended, or another process gave it up."""
+        """The vendor took work that nobody wants any more: it was ended, or another process gave it up.
+
+        Where another process knows of this very work, it is that one's to keep or to stop.
+        """
         runner, task, now = self.runner, self.task, self.runner.clock()
         noted = not task.local and await runner.database.write(
             lambda connection: runner.store.stop_late(connection, task.id, vendor_id, now)
         )
         if noted:
             runner.wake()
-        else:
+            return
+        current = await runner.database.read(lambda connection: runner.store.get(connection, task.id))
+        if current is None or current.vendor_id != vendor_id:
             await self._stop_vendor(seat, vendor_id)
 
     async def _finished(self, report: Finished) -> None:
@@ -406,10 +414,10 @@ class Drive:
                 await self._turn(seat)
                 try:
                     told = runner.told.pop(task.id, None)
-                    found = seat.provider.from_callback(told) if told is not None else None
+                    found = seat.provider.from_callback(task.operation, told) if told is not None else None
                     found = found or await seat.provider.find(f"{task.id}-{task.attempt}")
                     if found is not None:
-                        await self._move(State.RUNNING, f"found at the vendor as {found.vendor_id}", vendor_id=found.vendor_id)
+                        await self._at_work(seat, f"found at the vendor as {found.vendor_id}", found.vendor_id)
                         return 0.0
                 except ProviderError as error:
                     log.warning("task.look_up_failed", why=error.code)

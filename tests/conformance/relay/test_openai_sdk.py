@@ -274,6 +274,7 @@ def test_a_stream_that_the_client_leaves_is_left_at_the_vendor_too(client: OpenA
     vendor.next(hold_after=4)
     stream = client.chat.completions.create(model=openai_target.model, messages=[user("one two three four")], stream=True)
     assert next(iter(stream)).choices
+    vendor.wait_until(lambda: vendor.requests[0].events == 4)
     stream.close()
     vendor.wait_until(lambda: vendor.requests[0].disconnected)
     assert vendor.requests[0].events == 4

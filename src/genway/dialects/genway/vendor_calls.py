@@ -32,6 +32,6 @@ async def called(reference: str, signature: str, request: Request[Any, Any, Any]
     body: Any = None
     with suppress(msgspec.DecodeError, GenwayError):
         body = msgspec.json.decode(await request.body())
-    gateway.vendor_called(reference, signature, body)
     challenge = body.get("challenge") if isinstance(body, dict) else None
+    gateway.vendor_called(reference, signature, body if challenge is None else None)
     return Answer({"challenge": challenge} if challenge is not None else {"status": "ok"})

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from genway.dialects.base import Dialect, Format
-from genway.dialects.minimax import files, image, lyrics, music, speech, video, voices
+from genway.dialects.minimax import files, image, lyrics, music, speech, video, video_v2, voices
 from genway.dialects.minimax.answers import PREFIXES, outcome, render_error, render_quote
 from genway.tasks.model import Task
 
-_routes = tuple(route for module in (video, files, image, speech, music, lyrics, voices) for route in module.route.routes)
+_routes = tuple(
+    route for module in (video, video_v2, files, image, speech, music, lyrics, voices) for route in module.route.routes
+)
 
 
 def _picture(task: Task) -> dict[str, Any]:
@@ -21,6 +23,7 @@ dialect = Dialect(
     routes=_routes,
     formats={
         **video.formats,
+        **video_v2.formats,
         image.IMAGE: Format(_picture),
         speech.SPEECH: Format(speech.render),
         speech.LONG_SPEECH: Format(speech.render_long),

@@ -23,6 +23,7 @@ SENSITIVE_INPUT, SENSITIVE_OUTPUT, DOWNSTREAM, INVALID, BAD_KEY = 1026, 1027, 10
 # The official MCP client reads `base_resp` only under HTTP 200, which is what the original answers to everything.
 SOURCE_HEADER = "mm-api-source"
 TRACE_HEADER = "Trace-Id"
+SECOND = "/v2/"
 
 FAILURES: Mapping[str, int] = {"invalid_request": INVALID, "media_refused": INVALID, "address_refused": INVALID}
 PROBLEMS: tuple[tuple[type[GenwayError], int], ...] = (
@@ -78,10 +79,17 @@ def ok(content: Mapping[str, Any], asked: Asked, task: Task | None = None, *warn
 def render_error(error: GenwayError, asking: Asking) -> Answer:
     """`base_resp` as the original has it, and beside it the object `error` that clients of gateways read.
 
-    The HTTP status is the true one, but for the official MCP client.
+    The HTTP status is the true one, but for the official MCP client. The second format has an object `error` alone, whose words
+    end in the code.
     """
+    base_resp = _base_resp(error, asking)
+    if SECOND in asking.path:
+        words = f"{base_resp['status_msg']} ({base_resp['status_code']})"
+        second = {"type": error.type, "message": words, "http_code": str(error.status)}
+        told = {"type": "error", "error": second, "request_id": asking.request_id}
+        return Answer(told, error.status, headers={TRACE_HEADER: asking.request_id})
     content = {
-        "base_resp": _base_resp(error, asking),
+        "base_resp": base_resp,
         "error": {"message": str(error), "type": error.type, "code": error.code, "param": error.field},
         "request_id": asking.request_id,
     }

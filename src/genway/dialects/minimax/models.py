@@ -2,7 +2,8 @@
 
 Source: platform.minimax.io/docs/api-reference/video-generation-t2v, -i2v, -fl2v and -s2v. Of the `*-01` models one of its
 tables has 720P alone and another 1080P too: both are taken. `video-01` and `video-01-live2d` are names of 2024 that clients
-still send.
+still send. The H3 models are asked for in the second format alone; what they take is what `@ai-sdk/minimax` 3.0.45 and other
+published clients send them.
 """
 
 from __future__ import annotations
@@ -56,6 +57,29 @@ VIDEOS: Mapping[str, Video] = {
     "video-01": Video(OLDER, text=True, picture=True),
     "video-01-live2d": Video(OLDER, picture=True),
 }
+
+
+class VideoV2(msgspec.Struct, frozen=True):
+    """What a model of the second format makes. resolutions: the usual one first. seconds: the fewest and the most."""
+
+    resolutions: tuple[str, ...]
+    seconds: tuple[int, int]
+
+
+VIDEOS_V2: Mapping[str, VideoV2] = {
+    "MiniMax-H3": VideoV2(("768P", "2K"), (4, 15)),
+    "MiniMax-H3-Max": VideoV2(("768P", "480P"), (5, 15)),
+}
+USUAL_SECONDS_V2 = 5
+RATIOS_V2 = ("21:9", "16:9", "4:3", "1:1", "3:4", "9:16")
+_WIDE = {
+    "480P": (Size(1120, 480), Size(854, 480), Size(640, 480), Size(480, 480)),
+    "768P": (Size(1792, 768), Size(1366, 768), Size(1024, 768), Size(768, 768)),
+    "2K": (Size(2560, 1080), Size(2560, 1440), Size(2048, 1536), Size(2048, 2048)),
+}
+SIZES_V2: Mapping[str, Mapping[str, Size]] = {
+    name: dict(zip(RATIOS_V2, (*wide, wide[2].flipped(), wide[1].flipped()), strict=True)) for name, wide in _WIDE.items()
+}
 IMAGES = ("image-01", "image-01-live")
 SPEECH = (
     *("speech-2.8-hd", "speech-2.8-turbo", "speech-2.6-hd", "speech-2.6-turbo"),
@@ -89,3 +113,16 @@ def length(model: str, resolution: str, seconds: int | None, *, pictured: bool) 
         allowed = one_of(takes.seconds[word])
         raise InvalidRequest(f"{model} makes {allowed} seconds at {word}, got {chosen}", field="duration")
     return SIZES[word], chosen
+
+
+def length_v2(model: str, resolution: str, seconds: int | None) -> tuple[str, int]:
+    """The resolution and the duration that are asked for, checked. Raises InvalidRequest naming what the model can do."""
+    takes = VIDEOS_V2[model]
+    word = resolution.strip().upper() or takes.resolutions[0]
+    if word not in takes.resolutions:
+        raise InvalidRequest(f"{model} makes {one_of(takes.resolutions)}, got {shown(resolution)}", field="resolution")
+    least, most = takes.seconds
+    chosen = USUAL_SECONDS_V2 if seconds is None else seconds
+    if not least <= chosen <= most:
+        raise InvalidRequest(f"{model} makes {least} to {most} seconds, got {chosen}", field="duration")
+    return word, chosen

@@ -53,7 +53,8 @@ async def organization(gateway: Gateway, asked: Asked) -> Answer:
     now = datetime.datetime.now(datetime.UTC)
     daily: dict[str, int] = defaultdict(int)
     for row in await gateway.usage(asked.caller, since=(now - DAY).timestamp(), before=now.timestamp()):
-        daily[row.model.removeprefix(models.SYSTEM)] += row.tasks
+        if row.tasks:
+            daily[row.model.removeprefix(models.SYSTEM)] += row.tasks
     return Answer(
         {
             "creditBalance": credits,
