@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from genway.access import store as access
 from genway.billing import leases, ledger
 from genway.billing.leases import CallRow, Lease
-from genway.db import Database
+from genway.db import Database, tables
 from genway.db.tables import calls, keys
 from genway.errors import BudgetExceeded, InsufficientBalance, Unauthenticated
 from relay.counting import Payer
@@ -132,6 +133,13 @@ def test_a_lease_is_closed_once_however_often_it_is_tried(payer: Payer) -> None:
     payer.check_closed()
 
 
+def test_the_audit_finds_a_lease_that_was_closed_without_its_hold(payer: Payer) -> None:
+    lease = take(payer, 100)
+    closed = update(tables.leases).where(tables.leases.c.id == lease.id).values(closed_at=1.0)
+    payer.write(lambda connection: connection.execute(closed).rowcount)
+    assert payer.read(ledger.audit) == [f"lease {lease.id} and its hold are not closed together"]
+
+
 def test_a_lease_that_was_overspent_is_charged_in_full(payer: Payer) -> None:
     lease = take(payer, 100)
     record(payer, payer.row(250, lease.id))
@@ -148,7 +156,7 @@ def test_a_call_that_comes_after_its_lease_was_closed_is_charged_at_once_and_say
     assert payer.balance() == (7_860, 100)
     payer.check()
     transfers = payer.read(lambda connection: ledger.of_account(connection, payer.account_id))
-    assert [(one.kind, one.amount, one.memo) for one in transfers][0] == ("charge", 40, "2 calls")
+    assert (transfers[0].kind, transfers[0].amount, transfers[0].memo) == ("charge", 40, "2 calls")
 
 
 def test_calls_without_a_lease_are_charged_to_their_own_keys(payer: Payer) -> None:
@@ -274,7 +282,7 @@ def test_nothing_is_lost_where_a_lease_is_closed_while_its_calls_are_recorded(pa
     def closes() -> None:
         start.wait()
         for lease in found:
-            other.write_now(lambda connection, lease=lease: leases.close(connection, lease.id, payer.now))
+            other.write_now(partial(leases.close, lease_id=lease.id, now=payer.now))
 
     closing = threading.Thread(target=closes)
     closing.start()

@@ -190,6 +190,6 @@ def test_leases_and_journals_of_a_dead_server_are_found(genway: Genway, opened: 
     ]
     opened.write(lambda connection: leases.record(connection, [row], opened.now))
     opened.write(lambda c: c.exec_driver_sql("UPDATE leases SET spent = 9").rowcount)
-    (fault,) = doctor(genway)["calls"]
+    fault, *_ = doctor(genway)["calls"]
     assert fault[0] == "wrong"
     assert "counts 0.000009 and its calls cost 0.000007" in fault[1]

@@ -28,8 +28,8 @@ from standins import openai_vendor
 from standins.openai_vendor import OpenAIVendor
 
 MODEL = "gpt-4.1"
-KEPT = {"relay_idle_lease_seconds": 600}
-SHORT = {"relay_first_lease": 20_000, "relay_largest_lease": 20_000}
+KEPT: dict[str, Any] = {"relay_idle_lease_seconds": 600}
+SHORT: dict[str, Any] = {"relay_first_lease": 20_000, "relay_largest_lease": 20_000}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ class Crowd:
         """One call; False where the server ended before it did."""
         with self._lock:
             number = f"asked-{next(self._numbers)}"
-        body = {"model": MODEL, "messages": [{"role": "user", "content": "one two three"}], "stream": streamed}
+        body: Any = {"model": MODEL, "messages": [{"role": "user", "content": "one two three"}], "stream": streamed}
         headers = {"Authorization": f"Bearer {LIVE}", "X-Request-Id": number}
         try:
             answer = requests.post(f"{self.site.url}/v1/chat/completions", json=body, headers=headers, timeout=DEADLINE)
@@ -121,7 +121,7 @@ def test_strict_calls_whose_end_was_seen_are_on_record_wherever_the_server_is_ki
 ) -> None:
     site = furnish(make_site, text_vendor, **SHORT)
     crowd = Crowd(site)
-    for point in (point for point in RELAY_POINTS if not point.endswith(".ready")):
+    for point in ("leasing.committed", "recording.before_commit", "recording.committed", "returning.before_commit"):
         settings = {"relay_idle_lease_seconds": 0} if point.startswith("returning.") else KEPT
         die_at(site, crowd, Kill(point, 1 if point.startswith("returning.") else 4), **settings)
     last = site.serve(**KEPT)
@@ -140,9 +140,8 @@ def test_relaxed_calls_whose_end_was_seen_are_on_record_after_the_next_start(
 ) -> None:
     site = furnish(make_site, text_vendor, relay_durability="relaxed", relay_relaxed_seconds=0.1)
     crowd = Crowd(site)
-    for point in RELAY_POINTS:
-        if point.startswith("recording."):
-            die_at(site, crowd, Kill(point, 2), **KEPT)
+    for point in ("recording.before_commit", "recording.committed"):
+        die_at(site, crowd, Kill(point, 2), **KEPT)
     assert list(Path(site.config.data_dir).glob("calls/*.jsonl"))
     site.serve(**KEPT)
     check(site, crowd)

@@ -238,7 +238,7 @@ class Books(RuleBasedStateMachine):
         if not self.excess:
             return
         self.payer.check()
-        spent = {number: 0 for number in self.excess}
+        spent = dict.fromkeys(self.excess, 0)
         for number, caller in enumerate(self.payer.callers):
             key = self.payer.key(caller)
             open_spent = sum(lease.spent for lease in self.payer.open_leases() if lease.key_id == caller.key_id)
@@ -272,9 +272,9 @@ CHECKS = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def test_the_books_agree_on_sqlite() -> None:
-    run_state_machine_as_test(Books, settings=settings(CHECKS, max_examples=25, stateful_step_count=25))
+    run_state_machine_as_test(Books, settings=settings(CHECKS, max_examples=15, stateful_step_count=25))
 
 
 def test_the_books_agree_on_postgresql(postgresql_url: str) -> None:
     machine = type("PostgresqlBooks", (Books,), {"url": postgresql_url})
-    run_state_machine_as_test(machine, settings=settings(CHECKS, max_examples=6, stateful_step_count=25))
+    run_state_machine_as_test(machine, settings=settings(CHECKS, max_examples=4, stateful_step_count=25))

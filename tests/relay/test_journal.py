@@ -10,8 +10,10 @@ from genway.relay.journal import Journal, left_behind
 
 
 def call(number: int) -> CallRow:
-    values: list[object] = [f"cll_{number}", 1.5, "acc", "key", "live", "chat", "a\nb", "a", "ch", "lse", 200, "done", 1, 9]
-    return CallRow(*values, 10, 2, '{"input":10}', False, 7, "req")  # type: ignore[arg-type]
+    return CallRow(
+        f"cll_{number}", 1.5, "acc", "key", "live", "chat", "a\nb", "a", "ch", "lse", 200, "done", 1, 9, 10, 2,
+        '{"input":10}', False, 7, "req",
+    )  # fmt: skip
 
 
 def files(folder: Path) -> list[str]:

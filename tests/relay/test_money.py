@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import aiohttp
 import msgspec
 import pytest
 import pytest_asyncio
+from sqlalchemy import Connection
 
 from genway.billing import ledger, money
 from genway.billing.prices import Price, set_price
 from genway.config import load
 from genway.db.tables import calls, channels, prices
+from genway.errors import Unavailable
 from genway.relay import seats
 from relay.counting import check_books
 from relay.house import CHAT, DONE, House, chat_answer, chat_events, data, opened, until
@@ -161,7 +164,7 @@ async def test_where_the_vendor_tells_no_usage_it_is_counted_here_and_marked(til
 
 
 async def test_each_class_of_tokens_has_its_price(till: Till, vendor: RawVendor) -> None:
-    usage = {
+    usage: dict[str, Any] = {
         "prompt_tokens": 1_000,
         "completion_tokens": 300,
         "total_tokens": 1_300,
@@ -273,6 +276,10 @@ def _calls_of(house: House) -> list[Any]:
     return [row for row in house.recorded() if not row.id.startswith(FILLING)]
 
 
+def _insert(row: dict[str, Any], connection: Connection) -> None:
+    connection.execute(calls.insert(), row)
+
+
 async def _fill_the_disk(house: House) -> None:
     """As a disk does: from now on the file cannot grow, and what was free in it is used up."""
 
@@ -283,13 +290,12 @@ async def _fill_the_disk(house: House) -> None:
     database = house.app.database
     await database.write(fill)
     number = 0
-    filler = calls.insert()
     while True:
         number += 1
         row = dict.fromkeys((column.name for column in calls.c), 0) | {"id": f"{FILLING}{number}", "used": "x" * 300}
         try:
-            await database.write(lambda connection, row=row: connection.execute(filler, row).rowcount)
-        except Exception:
+            await database.write(partial(_insert, row))
+        except Unavailable:
             break
     assert number < 10_000
 

@@ -274,8 +274,17 @@ class TestClientSecrets:
         assert (made["object"], made["voice"]) == ("realtime.session", "verse")
         async with session(house, "", key=made["client_secret"]["value"]) as client:
             update = await said(client, "session.update")
-            assert update["session"] == {"model": MODEL, "voice": "verse"}
+            assert update["session"] == {"voice": "verse"}, "the model is chosen already"
         assert vendor.seen[0].headers["OpenAI-Beta"] == "realtime=v1"
+
+    async def test_the_older_form_for_transcription_begins_in_its_own_words(self, house: House, vendor: Vendor) -> None:
+        await house.channel("east", vendor.url)
+        listening = {"input_audio_transcription": {"model": "whisper-1"}}
+        made = (await house.post("/v1/realtime/transcription_sessions", listening)).json
+        assert made["object"] == "realtime.transcription_session"
+        async with session(house, "", key=made["client_secret"]["value"]) as client:
+            assert (await said(client, "transcription_session.update"))["session"] == listening
+        assert vendor.seen[0].path == "/v1/realtime?intent=transcription"
 
     async def test_one_for_transcription_opens_that(self, house: House, vendor: Vendor) -> None:
         await house.channel("east", vendor.url)

@@ -235,6 +235,14 @@ def audit(connection: Connection) -> list[str]:
         )
     ).scalars()
     faults += [f"task {task_id} has ended and its hold is open" for task_id in left]
+    lent = connection.execute(
+        text(
+            "SELECT l.id FROM leases l JOIN transfers h ON h.task_id = l.id AND h.phase = 'open' "
+            "LEFT JOIN transfers c ON c.task_id = l.id AND c.phase = 'close' "
+            "WHERE (l.closed_at IS NULL) <> (c.id IS NULL)"
+        )
+    ).scalars()
+    faults += [f"lease {lease_id} and its hold are not closed together" for lease_id in lent]
     return faults
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from genway.db import Database
+    from genway.providers.relaying import RelayProvider
     from genway.routing.channels import Channel
     from genway.routing.choose import Seat
     from genway.vault import Vault
@@ -167,7 +168,7 @@ def show(name: Name, /, *, place: Place = HERE) -> None:
 
     with place.open() as opened:
         found = opened.read(lambda connection: channels.get_channel(connection, name))
-        secrets = opened.vault.decrypt(found.secret).replace(",", " ").split() if _relays(found) else []
+        secrets = opened.vault.decrypt(found.secret).replace(",", " ").split() if _relay_provider(found) else []
     told = view(found) | ({"keys": [fingerprint(secret) for secret in secrets]} if secrets else {})
     if place.json:
         return print_json(told)
@@ -497,20 +498,21 @@ def _fares(channel: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _relays(channel: Channel) -> bool:
+def _relay_provider(channel: Channel) -> type[RelayProvider] | None:
+    """The provider of a channel that calls are relayed to."""
     from genway.providers import discover  # noqa: PLC0415
     from genway.providers.relaying import RelayProvider  # noqa: PLC0415
 
     kind = discover().get(channel.provider)
-    return kind is not None and issubclass(kind, RelayProvider)
+    return kind if kind is not None and issubclass(kind, RelayProvider) else None
 
 
 def _check_options(channel: Channel) -> None:
     """Raises InvalidRequest. Only what is relayed has a list of the options there are."""
-    if _relays(channel):
+    if kind := _relay_provider(channel):
         from genway.relay import options  # noqa: PLC0415
 
-        options.check(channel.provider, channel.options)
+        options.check(kind, channel.options)
 
 
 def _without(values: Mapping[str, str], names: Sequence[str] | None, field: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 # Started as `python -m genway`, the library takes that for a name of two words and strips only one of them.
-STRAY_NAME = re.compile(r"^(genway(?: [a-z]+)*) -m \S+", re.MULTILINE)
+STRAY_NAME = re.compile(r"^(genway(?: [a-z-]+)*) -m \S+", re.MULTILINE)
 
 
 def reference() -> None:

@@ -26,15 +26,12 @@ EXAMPLES = 5
 async def examine(config: Config, database: Database, *, serving: bool) -> AsyncIterator[Finding]:
     """serving: whether a server runs on the data folder now."""
     kinds = discover()
-    stored = [
-        channel
-        for channel in await database.read(list_channels)
-        if channel.disabled_at is None and issubclass(kinds.get(channel.provider, object), RelayProvider)
-    ]
     index = Index(await database.read(prices.current))
-    for channel in stored:
-        for finding in _for_sale(channel, index):
-            yield finding
+    for channel in await database.read(list_channels):
+        kind = kinds.get(channel.provider)
+        if channel.disabled_at is None and kind is not None and issubclass(kind, RelayProvider):
+            for finding in _for_sale(channel, kind, index):
+                yield finding
     faults = await database.read(_inexact)
     for fault in faults[:EXAMPLES]:
         yield Finding("calls", "wrong", fault, "Keep the database as it is, and look at the calls of that lease.")
@@ -50,11 +47,11 @@ async def examine(config: Config, database: Database, *, serving: bool) -> Async
         yield Finding("calls", "ok", f"{count} on record, the open leases agree with them")
 
 
-def _for_sale(channel: Channel, index: Index) -> list[Finding]:
+def _for_sale(channel: Channel, kind: type[RelayProvider], index: Index) -> list[Finding]:
     found = []
     check = f"channel {channel.name}"
     try:
-        options.check(channel.provider, channel.options)
+        options.check(kind, channel.options)
     except InvalidRequest as error:
         found.append(Finding(check, "warning", f"{error}", "Correct it with `genway channel edit`."))
     if channel.options.get("unpriced") == "free":

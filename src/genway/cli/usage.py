@@ -39,7 +39,7 @@ def usage(
     key: str = "",
     model: str = "",
     channel: str = "",
-    since: Duration = DEFAULT_SINCE,
+    since: Duration | None = None,
     test: bool = False,
     csv: bool = False,
     place: Place = HERE,
@@ -84,7 +84,14 @@ def usage(
         def read(connection: Connection) -> tuple[list[Sum], list[dict[str, Any]]]:
             mode = "test" if test else "live"
             wanted = span(
-                connection, opened.now, account=account, key=key, model=model, channel=channel, since=since, mode=mode
+                connection,
+                opened.now,
+                account=account,
+                key=key,
+                model=model,
+                channel=channel,
+                since=DEFAULT_SINCE if since is None else since,
+                mode=mode,
             )
             names = Names(connection)
             sums = billing.sums(connection, groups, wanted)

@@ -22,6 +22,7 @@ class AzureOpenAI(RelayProvider):
     name = "azure-openai"
     wire = "openai"
     families = ("gpt-*", "o1*", "o3*", "o4*", "text-embedding-*", "tts-*", "whisper-*", "dall-e-*")
+    options = ("api_version",)
     paths = {kind: path for kind, path in OpenAI.paths.items() if kind not in {"moderations", "rerank", "image_variations"}}
 
     def path(self, kind: str, model: str) -> str | None:

@@ -13,6 +13,7 @@ class OpenAI(RelayProvider):
     wire = "openai"
     families = ("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "text-embedding-*", "omni-moderation-*", "text-moderation-*",
                 "tts-*", "whisper-*", "dall-e-*", "davinci-*", "babbage-*", "codex-*", "computer-use-*")  # fmt: skip
+    options = ("organization", "project")
     paths = {
         "chat": "/chat/completions",
         "completions": "/completions",

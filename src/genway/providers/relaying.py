@@ -27,7 +27,7 @@ class RelayProvider(HttpProvider):
     """wire: the format it speaks. paths: kind of call → its path after the base address.
 
     families: patterns of the model names it has (`gpt-*`). A channel that lists its models has those and no others; one
-    with an address of its own and no list takes any name.
+    with an address of its own and no list takes any name. options: the channel options that only this provider has.
     """
 
     operations: ClassVar[tuple[type[Operation], ...]] = ()
@@ -35,6 +35,7 @@ class RelayProvider(HttpProvider):
     wire: ClassVar[Wire] = "openai"
     paths: ClassVar[Mapping[str, str]] = {}
     families: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[tuple[str, ...]] = ()
 
     _trying = ""
 

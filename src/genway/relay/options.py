@@ -6,19 +6,19 @@ import re
 from collections.abc import Mapping
 
 from genway.errors import InvalidRequest
+from genway.providers.relaying import RelayProvider
 from genway.relay.translate import traits
 
 NUMBERS = ("requests_per_minute", "tokens_per_minute")
 CHOICES: Mapping[str, tuple[str, ...]] = {"unpriced": ("free",), "stream_usage": ("yes", "no")}
 PREFIXES = ("header.", "query.", traits.OPTION)
-OF_PROVIDERS: Mapping[str, tuple[str, ...]] = {"openai": ("organization", "project"), "azure-openai": ("api_version",)}
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-def check(provider: str, options: Mapping[str, str]) -> None:
+def check(provider: type[RelayProvider], options: Mapping[str, str]) -> None:
     """Raises InvalidRequest for an option that a channel of this provider does not have, or a value that it cannot have."""
-    own = OF_PROVIDERS.get(provider, ())
+    own = provider.options
     for name, value in options.items():
         field = f"--option {name}"
         if name in NUMBERS:

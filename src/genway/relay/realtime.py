@@ -149,7 +149,9 @@ class Realtime:
         dialer.wait = self.wait
         answered = await dialer.send(ongoing, relay.board.order(choices))
         if isinstance(answered, Dialled):
-            await self._run(ongoing, client, response, answered.socket, answered.said, begins, transcribes)
+            await self._run(
+                ongoing, client, response, answered.socket, answered.said, begins, legacy=legacy, transcribes=transcribes
+            )
         else:
             relay.pass_on(ongoing, answered)
 
@@ -170,7 +172,7 @@ class Realtime:
         await relay.reserve(ongoing, relay.local_card(kind, ongoing.model, ongoing.holder.caller.mode))
         conversation = Conversation(ongoing.request_id, created=int(self._clock()), legacy=legacy, transcribes=transcribes)
         upstream = BuiltinConversation(conversation)
-        await self._run(ongoing, client, response, upstream, [], begins, transcribes)
+        await self._run(ongoing, client, response, upstream, [], begins, legacy=legacy, transcribes=transcribes)
 
     async def _run(
         self,
@@ -180,6 +182,8 @@ class Realtime:
         upstream: Upstream,
         said: list[Frame],
         begins: dict[str, Any],
+        *,
+        legacy: bool,
         transcribes: bool,
     ) -> None:
         """Answer the upgrade, and see the session to its end."""
@@ -195,13 +199,12 @@ class Realtime:
             client.adopt(transport, response, early)
             if begins:
                 with contextlib.suppress(Closed):  # which the session finds out by itself
-                    await upstream.send(text(msgspec.json.encode({"type": "session.update", "session": begins})))
+                    await upstream.send(text(_update(begins, legacy=legacy)))
             metrics.SESSIONS.inc()
             try:
                 await Session(self._relay, ongoing, client, upstream, said, transcribes=transcribes).run()
             finally:
                 metrics.SESSIONS.dec()
-                exchange.gone = client.lost
         finally:
             upstream.close(GOING_AWAY)
 
@@ -212,6 +215,16 @@ def _settings(granted: Granted | None) -> dict[str, Any]:
         return {}
     settings: dict[str, Any] = msgspec.json.decode(granted.session)
     return settings
+
+
+def _update(begins: dict[str, Any], *, legacy: bool) -> bytes:
+    """The event that gives a session the settings it was to begin with. Its model is chosen already and cannot be changed."""
+    settings = {name: value for name, value in begins.items() if name != "model"}
+    if not legacy:
+        return msgspec.json.encode({"type": "session.update", "session": settings})
+    transcribes = settings.pop("type", "") == "transcription"
+    name = "transcription_session.update" if transcribes else "session.update"
+    return msgspec.json.encode({"type": name, "session": settings})
 
 
 def _model(asking: Asking, begins: dict[str, Any], transcribes: bool) -> str:

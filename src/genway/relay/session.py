@@ -288,6 +288,7 @@ class Session:
         if self._over.is_set():
             return
         self._over.set()
+        self._ongoing.exchange.gone = closed.code == BROKEN_OFF
         broken = closed.faulty or not sendable(closed.code)
         self._upstream.close(GOING_AWAY if broken else closed.code, "" if broken else closed.reason)
         await self._charge_rest("client_gone" if self._answering or closed.code == BROKEN_OFF else "done")

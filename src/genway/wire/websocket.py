@@ -29,7 +29,7 @@ from genway.wire.pool import BrokenOff, Origin, Pool
 NORMAL, GOING_AWAY, NO_CODE, BROKEN_OFF, TOO_BIG, FAULT, RESTART = 1000, 1001, 1005, 1006, 1009, 1011, 1012
 READ_BUFFER = 256 * 1024
 WRITE_BUFFER = 256 * 1024
-CLOSE_SECONDS = 2.0
+CLOSE_SECONDS = 5.0
 LONGEST_REASON = 123
 DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,18 +25,24 @@ class Person(BaseModel):
     age: int
 
 
+def assert_nothing_reached(vendors: Vendors) -> None:
+    """The gateway itself may be asking how the batches of other tests fare."""
+    seen = [*vendors.openai.requests, *vendors.anthropic.requests]
+    assert [each for each in seen if each.method != "GET" or not re.search(r"/(batches|files)/", each.path)] == []
+
+
 @pytest.fixture
 def chat(relay_server: Running, vendors: Vendors) -> Iterator[OpenAI]:
     with OpenAI(api_key=relay_server.test_key, base_url=f"{relay_server.url}/v1", max_retries=0) as made:
         yield made
-    assert vendors.openai.requests == vendors.anthropic.requests == []
+    assert_nothing_reached(vendors)
 
 
 @pytest.fixture
 def messages(relay_server: Running, vendors: Vendors) -> Iterator[Anthropic]:
     with Anthropic(api_key=relay_server.test_key, base_url=relay_server.url, max_retries=0) as made:
         yield made
-    assert vendors.openai.requests == vendors.anthropic.requests == []
+    assert_nothing_reached(vendors)
 
 
 def user(said: str) -> Any:
