@@ -10,8 +10,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from genway import providers
-from genway.operations import VideoRequest
-from genway.providers.base import ChannelSettings, Submission
+from genway.operations import EffectRequest, MediaRef, Operation, VideoRequest
+from genway.providers.base import ChannelSettings, Submission, Submitted
 from standins.files import FakeFiles
 
 ADDRESS = "https://gen.example.com/vendor/t-1/abc"
@@ -50,3 +50,37 @@ async def test_the_vendor_is_told_where_to_call(name: str, callback_url: str) ->
     [(query, body)] = seen
     told = query.get("fal_webhook") if name == "pika" else body.get("callback_url")
     assert told == (callback_url or None)
+
+
+def request(model: str) -> VideoRequest:
+    return VideoRequest(model=model, prompt="a cat")
+
+
+EFFECT = EffectRequest(model="minimax/template", effect="rings", pictures=(MediaRef(url="https://a.example/1.png"),))
+
+
+@pytest.mark.parametrize(
+    ("name", "operation", "body", "vendor_id"),
+    [
+        ("luma", request("luma/ray-2"), {"id": "x", "state": "dreaming"}, "x"),
+        ("minimax", request("minimax/MiniMax-Hailuo-02"), {"task_id": "115", "status": "processing"}, "video:115"),
+        ("minimax", EFFECT, {"task_id": 115, "status": "processing"}, "template:115"),
+        ("minimax", request("minimax/MiniMax-H3"), {"task": {"id": "115", "status": "running"}}, "v2:115"),
+        ("minimax", request("minimax/MiniMax-H3"), {"task_id": "115", "status": "running"}, "v2:115"),
+        ("minimax_compat", request("minimax/MiniMax-Hailuo-02"), {"task_id": "01a2-b", "status": "success"}, "video:01a2-b"),
+        ("pika", request("pika/2.2"), {"request_id": "r-1", "status": "OK", "payload": {}}, "fal-ai/pika/requests/r-1"),
+        ("pika", request("pika/2.2"), {"request_id": "r-1", "status": "ERROR", "error": "x"}, "fal-ai/pika/requests/r-1"),
+    ],
+)
+def test_a_vendors_call_names_the_work_as_its_answer_would_have(
+    name: str, operation: Operation, body: Any, vendor_id: str
+) -> None:
+    provider = providers.discover()[name](ChannelSettings(name=name, secret="a:b"), None)  # type: ignore[arg-type]
+    assert provider.from_callback(operation, body) == Submitted(vendor_id)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("body", [None, [], "text", {}, {"challenge": "a"}, {"task_id": ""}, {"request_id": "../x", "id": 7}])
+@pytest.mark.parametrize("name", ["luma", "minimax", "pika"])
+def test_a_call_that_names_nothing_finds_nothing(name: str, body: Any) -> None:
+    provider = providers.discover()[name](ChannelSettings(name=name, secret="a:b"), None)  # type: ignore[arg-type]
+    assert provider.from_callback(request(MODELS[name]), body) is None

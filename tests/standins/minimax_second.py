@@ -16,7 +16,7 @@ ROLES = {
 }
 MOST = {"first_frame": 1, "last_frame": 1, "reference_image": 9, "reference_video": 3, "reference_audio": 3}
 STATUS = {"Preparing": "queued", "Queueing": "queued", "Processing": "running", "Success": "succeeded"}
-HTTP = {1002: 429, 1004: 401, 1008: 402, 1039: 429, 2045: 429, 2049: 401, 1000: 500, 1001: 500, 1033: 500}
+HTTP = {1002: 429, 1004: 401, 1008: 402, 1039: 429, 2045: 429, 2049: 401, 1000: 500, 1001: 500, 1013: 500, 1033: 500}
 
 
 def wrong(body: Any) -> str | None:

@@ -57,6 +57,25 @@ async def test_a_call_finds_an_attempt_whose_answer_was_lost(stage: Stage, monke
     assert len(Scripted.seen["vendor"]) == 1
 
 
+@pytest.mark.usefixtures("frozen")
+async def test_a_call_without_words_keeps_what_one_before_it_has_said(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vendor asks for an echo at any time."""
+    monkeypatch.setattr(Scripted, "from_callback", lambda self, operation, body: Submitted(body["id"]))
+    caller = stage.account()
+    task = await stage.submit(caller)
+
+    async def submit(provider: Scripted, submission: object) -> Submitted:
+        for body in ({"id": "v-7"}, None):
+            stage.gateway.vendor_called(f"{task.id}-1", VAULT.sign(f"vendor:{task.id}-1"), body)
+        raise OutcomeUnknown("lost")
+
+    monkeypatch.setattr(Scripted, "submit", submit)
+    Scripted.scripts["vendor"] = {"check": [Finished((stage.picture(),))]}
+    async with stage.running():
+        await reached(stage, caller, task.id, State.SUCCEEDED)
+    assert (await stage.gateway.get(caller, task.id)).vendor_id == "v-7"
+
+
 async def test_an_address_that_was_not_given_out_is_nothing(stage: Stage) -> None:
     for signature in ("", "0" * 32, VAULT.sign("vendor:other-1")):
         with pytest.raises(NotFound):
