@@ -72,8 +72,8 @@ def test_text_becomes_a_video_of_the_models_usual_length_and_size(client: Client
     ],
 )
 def test_a_resolution_and_a_ratio_are_a_size(resolution: str, ratio: str, size: Size, client: Client, gateway: Working) -> None:
-    assert create(client, gateway, resolution=resolution, ratio=ratio, duration=15).size == size
-    assert (told(client, gateway)["ratio"], gateway.last.operation.seconds) == (ratio, 15)
+    made = create(client, gateway, resolution=resolution, ratio=ratio, duration=15)
+    assert (made.size, made.seconds, told(client, gateway)["ratio"]) == (size, 15, ratio)
 
 
 def test_frames_lead_the_shape(client: Client, gateway: Working) -> None:

@@ -44,9 +44,8 @@ async def vendor() -> AsyncIterator[MiniMaxVendor]:
 @pytest.fixture
 def make(vendor: MiniMaxVendor, http: aiohttp.ClientSession) -> Make:
     def build(kind: type[MiniMax] = MiniMax, **settings: Any) -> MiniMax:
-        return kind(
-            ChannelSettings(**{"name": "a channel", "base_url": vendor.url, "secret": KEY, "timeout": 5.0} | settings), http
-        )
+        usual: dict[str, Any] = {"name": "a channel", "base_url": vendor.url, "secret": KEY, "timeout": 5.0}
+        return kind(ChannelSettings(**usual | settings), http)
 
     return build
 

@@ -152,7 +152,7 @@ class Luma(_Stepwise, LumaVendor):
         prompt = str(body.get("prompt", ""))
         known = len(self.accepted)
 
-        def update() -> dict[str, str] | None:
+        def update() -> dict[str, Any] | None:
             taken = next((submit for submit in self.accepted[known:] if submit.prompt == prompt), None)
             return {"id": taken.task_id, "state": "dreaming"} if taken else None
 

@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 KEEP_SECONDS = 1.0
 RENEW_SECONDS = 10.0
+CROWD = 6  # calls in a group, from which on more are waited for
+GATHER_SECONDS = 0.002
 RETRY_SECONDS = 1.0
 REFILL_SECONDS = 0.25
 BUSY_SECONDS = 10.0
@@ -267,10 +269,14 @@ class Meter:
 
     async def _write(self) -> None:
         """Write what has gathered, in groups, until nothing is left."""
+        crowd = 0
         try:
             while self._rows or self._committed is not None:
                 if self._committed is None:
                     await asyncio.sleep(self._settings.relaxed_seconds)
+                elif crowd > CROWD:  # a group costs the same whether few or many are in it
+                    await asyncio.sleep(GATHER_SECONDS)
+                crowd = len(self._rows)
                 await self._commit()
                 if self._problem:
                     await asyncio.sleep(RETRY_SECONDS)
