@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from genway.errors import GenwayError
+from genway.relay.metrics import flush
 
 if TYPE_CHECKING:
     from genway.config import Config
@@ -51,6 +52,7 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
 @get("/metrics", media_type="text/plain", tags=["operations"])
 async def metrics() -> Response[bytes]:
     """Prometheus' text format; over all workers where there are several."""
+    flush()
     registry: CollectorRegistry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()

@@ -65,6 +65,13 @@ def configure(settings: Log) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
 
+class Line(msgspec.Struct, kw_only=True):
+    """A line of the access log; what it tells are the members of a class of its own, and `event`."""
+
+    timestamp: str = ""
+    level: str = "info"
+
+
 class _Access:
     """Lines of the access log, gathered for a moment: one write for many."""
 
@@ -73,16 +80,15 @@ class _Access:
         self._second = 0
         self._stamp = ""
 
-    def add(self, event: dict[str, Any]) -> None:
+    def add(self, line: Line) -> None:
         now = time.time()
         if int(now) != self._second:
             self._second = int(now)
             self._stamp = datetime.fromtimestamp(self._second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        event["timestamp"] = f"{self._stamp}.{int(now % 1 * 1000):03d}Z"
-        event["level"] = "info"
+        line.timestamp = f"{self._stamp}.{int(now % 1 * 1000):03d}Z"
         if not self._lines:
             asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
-        self._lines.append(msgspec.json.encode(event))
+        self._lines.append(_encoder.encode(line))
 
     def flush(self) -> None:
         lines, self._lines = self._lines, []
@@ -94,14 +100,18 @@ class _Access:
 
 
 _access = _Access()
+_encoder = msgspec.json.Encoder()
 
 
-def access(event: dict[str, Any]) -> None:
+def access(line: Line) -> None:
     """One line of the access log: at once on a terminal, a moment later where machines read it."""
     if _shown == "json":
-        _access.add(event)
+        _access.add(line)
     elif _shown == "text":
-        log.info(event.pop("event"), **event)
+        told = msgspec.structs.asdict(line)
+        for name in ("timestamp", "level"):
+            del told[name]
+        log.info(told.pop("event"), **told)
 
 
 def _to_json(event: structlog.typing.EventDict, **_: Any) -> bytes:

@@ -33,6 +33,7 @@ LOCK_FILE = "serve.lock"
 LOCK_SECONDS = 15.0
 BOOTSTRAP = "bootstrap"
 RESTART_SECONDS = 1.0
+GARBAGE = (10_000, 20, 20)  # calls make many short-lived things; the usual thresholds look for cycles every few calls
 
 
 def serve(config: Config) -> None:
@@ -196,6 +197,7 @@ async def _run(config: Config, port: int, started: Callable[[int], None], owner:
     await application.start()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GARBAGE)
     gc.enable()
     try:
         await server.listen(config.server.host, port)

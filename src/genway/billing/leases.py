@@ -8,6 +8,7 @@ just what the calls on record cost and gives the rest back. All functions work i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
+from functools import cache
 from typing import Literal
 
 import msgspec
@@ -75,13 +76,32 @@ _close = (
     .returning(leases.c.account_id, leases.c.key_id, leases.c.mode, leases.c.amount, leases.c.spent)
 )
 # Said to the driver itself: these run for every call, and the builder would take most of their time.
-_STATEMENTS = {
-    dialect: (
-        f"INSERT INTO calls ({', '.join(column.name for column in calls.c)}) VALUES ({', '.join(mark for _ in calls.c)})",  # noqa: S608
-        f"UPDATE leases SET spent = spent + {mark} WHERE id = {mark} AND closed_at IS NULL",  # noqa: S608
-    )
-    for dialect, mark in (("sqlite", "?"), ("postgresql", "%s"))
-}
+_MARKS = {"sqlite": "?", "postgresql": "%s"}
+_COLUMNS = tuple(column.name for column in calls.c)
+MOST_ROWS = 64
+
+
+@cache
+def _insert_calls(mark: str, rows: int) -> str:
+    """One statement for so many rows: between two the driver would let other threads run, which costs more than a row."""
+    row = f"({', '.join(mark for _ in _COLUMNS)})"
+    return f"INSERT INTO calls ({', '.join(_COLUMNS)}) VALUES {', '.join([row] * rows)}"  # noqa: S608
+
+
+@cache
+def _spend(mark: str) -> str:
+    return f"UPDATE leases SET spent = spent + {mark} WHERE id = {mark} AND closed_at IS NULL"  # noqa: S608
+
+
+def _insert(connection: Connection, rows: Sequence[CallRow]) -> None:
+    """Insert rows, so many at once that few different statements are needed: 64, 32, 16 …"""
+    mark = _MARKS[connection.dialect.name]
+    at = 0
+    while at < len(rows):
+        size = min(1 << ((len(rows) - at).bit_length() - 1), MOST_ROWS)
+        values = tuple(value for row in rows[at : at + size] for value in msgspec.structs.astuple(row))
+        connection.exec_driver_sql(_insert_calls(mark, size), values)
+        at += size
 
 
 def open_lease(
@@ -150,8 +170,7 @@ def record(connection: Connection, rows: Sequence[CallRow], now: float) -> Set[s
 
     What a call has cost whose lease is closed by now is charged to its account at once. Returns those leases.
     """
-    insert_call, spend = _STATEMENTS[connection.dialect.name]
-    connection.exec_driver_sql(insert_call, [msgspec.structs.astuple(row) for row in rows])
+    _insert(connection, rows)
     spent: dict[str, int] = {}
     direct: list[CallRow] = []
     for row in rows:
@@ -163,6 +182,7 @@ def record(connection: Connection, rows: Sequence[CallRow], now: float) -> Set[s
     gone: Set[str] = frozenset()
     if spent:
         # In one order, so that two processes never wait for each other.
+        spend = _spend(_MARKS[connection.dialect.name])
         counted = connection.exec_driver_sql(spend, [(spent[lease_id], lease_id) for lease_id in sorted(spent)])
         if counted.rowcount != len(spent):
             gone = spent.keys() - still_open(connection, spent)

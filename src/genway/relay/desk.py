@@ -117,6 +117,18 @@ class Routes(list[Route]):
         return register
 
 
+class InquiryLine(logs.Line):
+    """An inquiry in the access log."""
+
+    request_id: str
+    method: str
+    path: str
+    status: int
+    ms: float
+    channel: str
+    event: str = "request"
+
+
 class Desk:
     """Knows the routes of all the modules it is given."""
 
@@ -186,19 +198,8 @@ class Desk:
 
     @staticmethod
     def _note(exchange: Exchange, number: str, channel: str, seconds: float) -> None:
-        metrics.call("inquiry", channel, exchange.status).inc()
-        metrics.seconds("inquiry").observe(seconds)
-        logs.access(
-            {
-                "event": "request",
-                "request_id": number,
-                "method": exchange.method,
-                "path": exchange.path,
-                "status": exchange.status,
-                "ms": round(seconds * 1000, 2),
-                "channel": channel,
-            }
-        )
+        metrics.called("inquiry", channel, exchange.status, seconds)
+        logs.access(InquiryLine(number, exchange.method, exchange.path, exchange.status, round(seconds * 1000, 2), channel))
 
 
 def _common(number: str, wire: Wire) -> bytes:

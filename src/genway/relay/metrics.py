@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from prometheus_client import Counter, Gauge, Histogram
+
+MOST_GATHERED = 20_000
 
 CALLS = Counter("genway_relay_calls_total", "Relayed calls answered", ["kind", "channel", "status"])
 SECONDS = Histogram(
@@ -22,17 +22,45 @@ SESSIONS = Gauge("genway_relay_sessions", "Realtime sessions that are open", mul
 STREAMS = Gauge("genway_relay_streams", "Streams that are open", multiprocess_mode="livesum")
 
 
-@lru_cache(4096)
-def call(kind: str, channel: str, status: int) -> Counter:
-    return CALLS.labels(kind, channel, status)
+_calls: dict[tuple[str, str, int], int] = {}
+_seconds: dict[str, list[float]] = {}
+_totals: dict[str, list[int]] = {}
 
 
-@lru_cache(64)
-def seconds(kind: str) -> Histogram:
-    return SECONDS.labels(kind)
+def called(kind: str, channel: str, status: int, seconds: float) -> None:
+    """One call, or inquiry, was answered. It is gathered, and counted by the next `flush`."""
+    key = (kind, channel, status)
+    _calls[key] = _calls.get(key, 0) + 1
+    times = _seconds.get(kind)
+    if times is None:
+        times = _seconds[kind] = []
+    times.append(seconds)
+    if len(times) > MOST_GATHERED:
+        flush()
 
 
-@lru_cache(1024)
-def channel(name: str) -> tuple[Counter, Counter, Counter]:
-    """Input tokens, output tokens and cost of one channel."""
-    return TOKENS.labels(name, "input"), TOKENS.labels(name, "output"), COST.labels(name)
+def used(channel: str, read: int, produced: int, cost: int) -> None:
+    """What a call used and cost; gathered like `called`."""
+    totals = _totals.get(channel)
+    if totals is None:
+        totals = _totals[channel] = [0, 0, 0]
+    totals[0] += read
+    totals[1] += produced
+    totals[2] += cost
+
+
+def flush() -> None:
+    """Count what was gathered: to be called each second, and before anybody looks."""
+    for (kind, channel, status), count in _calls.items():
+        CALLS.labels(kind, channel, status).inc(count)
+    for kind, times in _seconds.items():
+        observe = SECONDS.labels(kind).observe
+        for seconds in times:
+            observe(seconds)
+    for channel, (read, produced, cost) in _totals.items():
+        TOKENS.labels(channel, "input").inc(read)
+        TOKENS.labels(channel, "output").inc(produced)
+        COST.labels(channel).inc(cost)
+    _calls.clear()
+    _seconds.clear()
+    _totals.clear()

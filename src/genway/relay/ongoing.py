@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from genway.billing.tokens import Card, Used
@@ -25,64 +24,34 @@ class Ongoing:
     then what of it matters.
     """
 
-    __slots__ = (
-        "admitted",
-        "asked",
-        "attempts",
-        "body",
-        "card",
-        "channel",
-        "choice",
-        "cost",
-        "credential",
-        "estimated",
-        "exchange",
-        "fault",
-        "flow",
-        "form",
-        "holder",
-        "kept",
-        "kind",
-        "pinned",
-        "refusal",
-        "request_id",
-        "reservation",
-        "started",
-        "streamed",
-        "task",
-        "tokens",
-        "used",
-        "vendor_model",
-    )
+    form: Form | None = None
+    holder: Holder | None = None
+    card: Card | None = None
+    reservation: Reservation | None = None
+    choice: Choice | None = None
+    credential: Credential | None = None
+    pinned: Credential | None = None
+    kept: Kept | None = None
+    refusal: Refusal | None = None
+    fault: Exception | None = None
+    flow: Flow | None = None
+    used: Used | None = None
+    asked = Call()
+    body = b""
+    channel = ""
+    vendor_model = ""
+    streamed = False
+    admitted = False
+    estimated = False
+    tokens = 0
+    cost = 0
 
     def __init__(self, exchange: Exchange, kind: Kind, request_id: str) -> None:
         self.exchange = exchange
         self.kind = kind
         self.request_id = request_id
         self.started = time.perf_counter()
-        self.task = asyncio.current_task()
-        self.holder: Holder | None = None
-        self.asked = Call()
-        self.body = b""
-        self.form: Form | None = None
-        self.streamed = False
-        self.admitted = False
-        self.tokens = 0
-        self.card: Card | None = None
-        self.reservation: Reservation | None = None
-        self.choice: Choice | None = None
-        self.credential: Credential | None = None
-        self.pinned: Credential | None = None
-        self.kept: Kept | None = None
-        self.channel = ""
-        self.vendor_model = ""
         self.attempts: list[str] = []
-        self.refusal: Refusal | None = None
-        self.fault: Exception | None = None
-        self.flow: Flow | None = None
-        self.used: Used | None = None
-        self.cost = 0
-        self.estimated = False
 
     @property
     def model(self) -> str:
@@ -90,8 +59,8 @@ class Ongoing:
 
     def cancel(self) -> None:
         """The client has gone: whatever the call waits for, it need not any more."""
-        if self.task is not None:
-            self.task.cancel()
+        if self.exchange.task is not None:
+            self.exchange.task.cancel()
 
     @property
     def milliseconds(self) -> float:

@@ -55,6 +55,24 @@ SIGN = b": keep-alive\n\n"
 PASSED_ON = frozenset({b"openai-processing-ms", b"openai-version", b"openai-model", b"content-disposition"})
 
 
+class CallLine(logs.Line):
+    """A call in the access log."""
+
+    request_id: str
+    path: str
+    status: int
+    ms: float
+    model: str
+    channel: str
+    attempts: int
+    input: int
+    output: int
+    cost: int
+    key_id: str
+    client_gone: bool
+    event: str = "call"
+
+
 class Relay:
     """One a process. `start` before the first call, `stop` after the last."""
 
@@ -505,32 +523,28 @@ class Relay:
                 holder.streams -= 1
                 metrics.STREAMS.dec()
         milliseconds = ongoing.milliseconds
-        kind, status = ongoing.kind.name, ongoing.exchange.status or CLIENT_GONE
-        channel = ongoing.channel
-        metrics.call(kind, channel, status).inc()
-        metrics.seconds(kind).observe(milliseconds / 1000)
-        used = ongoing.used
+        exchange, used, channel = ongoing.exchange, ongoing.used, ongoing.channel
+        status = exchange.status or CLIENT_GONE
+        read = produced = 0
         if used is not None:
-            read, produced, cost = metrics.channel(channel)
-            read.inc(used.read)
-            produced.inc(used.produced)
-            cost.inc(ongoing.cost)
+            read, produced = used.read, used.produced
+            metrics.used(channel, read, produced, ongoing.cost)
+        metrics.called(ongoing.kind.name, channel, status, milliseconds / 1000)
         logs.access(
-            {
-                "event": "call",
-                "request_id": ongoing.request_id,
-                "path": ongoing.exchange.path,
-                "status": status,
-                "ms": round(milliseconds, 2),
-                "model": ongoing.model,
-                "channel": channel,
-                "attempts": len(ongoing.attempts),
-                "input": used.read if used is not None else 0,
-                "output": used.produced if used is not None else 0,
-                "cost": ongoing.cost,
-                "key_id": ongoing.holder.caller.key_id if ongoing.holder is not None else "",
-                "client_gone": ongoing.exchange.gone,
-            }
+            CallLine(
+                ongoing.request_id,
+                exchange.path,
+                status,
+                round(milliseconds, 2),
+                ongoing.model,
+                channel,
+                len(ongoing.attempts),
+                read,
+                produced,
+                ongoing.cost,
+                holder.caller.key_id if holder is not None else "",
+                exchange.gone,
+            )
         )
 
     # --- heads
@@ -592,6 +606,7 @@ class Relay:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(WATCH_SECONDS)
+            metrics.flush()
             now = loop.time()
             for flow in list(self._flows):
                 if now - flow.last_at > self.settings.idle_seconds:

@@ -55,6 +55,7 @@ class Exchange:
         "started",
         "status",
         "target",
+        "task",
         "upgrade",
     )
 
@@ -75,6 +76,7 @@ class Exchange:
         self.finished = False
         self.status = 0
         self.gone = False
+        self.task: asyncio.Task[None] | None = None
         self.on_gone: Callable[[], None] | None = None
         self.on_room: Callable[[bool], None] | None = None
         self._parts: list[bytes] = []

@@ -358,10 +358,8 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, exchange: Exchange) -> None:
         self._current = exchange
-        tasks = self.server.tasks
-        task = self.loop.create_task(self._run(exchange))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        task = exchange.task = self.loop.create_task(self._run(exchange))
+        self.server.tasks.add(task)
 
     def _next(self) -> None:
         """On with what has come meanwhile; not as long as the client does not take what it has got already."""
@@ -427,6 +425,7 @@ class Connection(asyncio.Protocol):
                 exchange.keep_alive = False
                 exchange.whole(500, b"content-type: text/plain\r\n", b"something went wrong here")
         finally:
+            self.server.tasks.discard(cast(Any, exchange.task))
             if not exchange.finished and not exchange.gone:
                 exchange.abort()
 
