@@ -224,7 +224,6 @@ class Application:
             ),
             clock=self._clock,
         )
-        sender.head = self.relay.head
         keeper = Keeper(config, self.database, board, self._pool, self.library.store, clock=self._clock)
         sender.keeper = self.relay.keeper = keeper
         self.relay.endings = Endings(keeper, self.relay.known_card, self.relay.batch_card)

@@ -21,8 +21,9 @@ from genway.providers.relaying import Wire
 from genway.relay import errors, metrics
 from genway.relay.callers import Holder, limit_headers
 from genway.relay.errors import Passed
+from genway.relay.heads import CORS
 from genway.relay.kinds import under_v1
-from genway.relay.relay import CORS, Relay, request_id
+from genway.relay.relay import Relay, request_id
 from genway.wire.exchange import ClientGone, Exchange
 
 log = structlog.get_logger(__name__)

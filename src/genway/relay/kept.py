@@ -11,7 +11,7 @@ import msgspec
 from genway.billing.tokens import Used
 from genway.errors import GenwayError, InvalidRequest, NoChannel, RateLimited, Unavailable
 from genway.providers.local.echo import answers
-from genway.relay import estimate, forward, kinds, mentions, objects, usage
+from genway.relay import estimate, forward, heads, kinds, mentions, objects, usage
 from genway.relay.desk import Inquiry, Routes, Told
 from genway.relay.errors import UpstreamFailed
 from genway.relay.forward import Post
@@ -141,7 +141,7 @@ async def compact(inquiry: Inquiry) -> None:
         ongoing.attempts.append(ongoing.channel)
         used = usage.from_answer("responses", body) or estimate.whole("responses", ongoing.body, body, ongoing.vendor_model)
         await relay.settle(ongoing, used, "done")
-        inquiry.exchange.whole(200, relay.head(ongoing, [(b"content-type", b"application/json")]), body)
+        inquiry.exchange.whole(200, heads.head(ongoing, [(b"content-type", b"application/json")]), body)
     finally:
         relay.conclude(ongoing)
 

@@ -19,7 +19,7 @@ from websockets.http11 import Response
 
 from genway.errors import GenwayError, InvalidRequest, Unauthenticated
 from genway.providers.local.echo.realtime import Conversation
-from genway.relay import metrics
+from genway.relay import heads, metrics
 from genway.relay.builtin import BuiltinConversation
 from genway.relay.callers import Holder, credential
 from genway.relay.client_secrets import PREFIX, ClientSecrets, Granted
@@ -191,7 +191,7 @@ class Realtime:
         try:
             if exchange.gone:
                 raise ClientGone
-            for line in self._relay.common(ongoing).decode("latin-1").splitlines():
+            for line in heads.common(ongoing).decode("latin-1").splitlines():
                 name, _, value = line.partition(": ")
                 response.headers[name] = value
             transport, early = exchange.hijack()

@@ -11,7 +11,7 @@ import structlog
 from uuid_utils import uuid7
 
 from genway import logs
-from genway.billing import money, prices
+from genway.billing import prices
 from genway.billing.leases import CallRow
 from genway.billing.prices import Index, Price
 from genway.billing.tokens import Card, Used
@@ -19,9 +19,9 @@ from genway.config import Config
 from genway.db import Database
 from genway.errors import BodyTooLarge, BodyTooSlow, GenwayError, InvalidRequest, NoChannel, Unavailable
 from genway.providers.local import echo
-from genway.relay import errors, estimate, kinds, mentions, metrics, usage
+from genway.relay import errors, estimate, heads, kinds, mentions, metrics, usage
 from genway.relay.builtin import BuiltinReply
-from genway.relay.callers import Callers, limit_headers
+from genway.relay.callers import Callers
 from genway.relay.endings import Endings
 from genway.relay.flow import Flow
 from genway.relay.forms import Forms
@@ -48,11 +48,8 @@ NO_MODEL_NEEDED = {
     "image_edits": "gpt-image-1.5",
     "image_variations": "dall-e-2",
 }
-CORS = b"access-control-allow-origin: *\r\naccess-control-expose-headers: *\r\n"
-EVENT_STREAM = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 SIGNS = {"messages": b'event: ping\ndata: {"type": "ping"}\n\n'}
 SIGN = b": keep-alive\n\n"
-PASSED_ON = frozenset({b"openai-processing-ms", b"openai-version", b"openai-model", b"content-disposition"})
 
 
 class CallLine(logs.Line):
@@ -184,7 +181,7 @@ class Relay:
         if threaded:
             kept = await self.keeper.thread(ongoing, kept)
         if kind.name == "count_tokens" and not self._counts(asked.model):
-            ongoing.exchange.whole(200, errors.JSON + self.common(ongoing), self._count(ongoing))
+            ongoing.exchange.whole(200, errors.JSON + heads.common(ongoing), self._count(ongoing))
             return
         if kept is not None:
             place = self.keeper.place(kept)
@@ -317,7 +314,7 @@ class Relay:
         if choice.kind == ongoing.kind.name and keeps(ongoing):
             recorded = asyncio.create_task(self.keeper.answered(ongoing, answered.body))
             if ongoing.asked.background and await recorded is not None:  # it is charged when it has ended
-                ongoing.exchange.whole(answered.status, self.head(ongoing, answered.headers), answered.body)
+                ongoing.exchange.whole(answered.status, heads.head(ongoing, answered.headers), answered.body)
                 return
         used = usage.from_answer(choice.kind, answered.body)
         if used is None:
@@ -333,7 +330,7 @@ class Relay:
             await recorded
         if ongoing.exchange.gone:
             return
-        ongoing.exchange.whole(answered.status, self.head(ongoing, answered.headers), body)
+        ongoing.exchange.whole(answered.status, heads.head(ongoing, answered.headers), body)
 
     async def _stream(self, ongoing: Ongoing, flow: Flow) -> None:
         """See a stream to its end, which the client sees once it is accounted for."""
@@ -407,7 +404,7 @@ class Relay:
         lines = errors.JSON
         if refusal.retry_after is not None:
             lines += b"retry-after: %d\r\n" % max(1, -(-refusal.retry_after // 1))
-        ongoing.exchange.whole(status, lines + self.common(ongoing), body)
+        ongoing.exchange.whole(status, lines + heads.common(ongoing), body)
 
     async def _answer_locally(self, ongoing: Ongoing) -> None:
         ongoing.channel = LOCAL
@@ -435,13 +432,13 @@ class Relay:
                 await self.settle(ongoing, used or estimate.whole(ongoing.kind.name, ongoing.body, made.body), "done")
                 if keeps(ongoing):
                     await self.keeper.answered(ongoing, made.body)
-            ongoing.exchange.whole(made.status, self.head(ongoing, reply.headers), made.body)
+            ongoing.exchange.whole(made.status, heads.head(ongoing, reply.headers), made.body)
             return
         flow = Flow(
             ongoing.exchange,
             self.keeper.held_back(ongoing, reply) if keeps(ongoing) else reply,
             ongoing.kind,
-            lambda: ongoing.exchange.start(200, self.head(ongoing, reply.headers)),
+            lambda: ongoing.exchange.start(200, heads.head(ongoing, reply.headers)),
             has_events=True,
             hides_usage=ongoing.kind.name in usage.TELLS_WHEN_ASKED and not ongoing.asked.wants_usage,
         )
@@ -547,34 +544,6 @@ class Relay:
             )
         )
 
-    # --- heads
-
-    def head(self, ongoing: Ongoing, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """The lines of an answer that goes well: the upstream's type and a few words of its own, and ours."""
-        passed = b"".join(
-            [b"%b: %b\r\n" % (name, value) for name, value in headers if name == b"content-type" or name in PASSED_ON]
-        )
-        if ongoing.flow is None and ongoing.used is not None:
-            cost = money.show(ongoing.cost).encode()
-            return b"%b%bx-genway-cost: %b\r\n" % (passed, self.common(ongoing), cost)
-        return passed + self.common(ongoing) + (EVENT_STREAM if ongoing.streamed else b"")
-
-    def common(self, ongoing: Ongoing) -> bytes:
-        """The lines of every answer."""
-        number = ongoing.request_id.encode()
-        lines = b"x-request-id: %b\r\nx-genway-channel: %b\r\nx-genway-attempts: %d\r\n%b" % (
-            number,
-            ongoing.channel.encode("ascii", "replace"),
-            len(ongoing.attempts),
-            CORS,
-        )
-        wire = ongoing.kind.wire
-        if wire == "anthropic":
-            lines += b"request-id: %b\r\n" % number
-        if ongoing.holder is not None:
-            lines += limit_headers(ongoing.holder, wire)
-        return lines
-
     def refuse(self, ongoing: Ongoing, error: GenwayError) -> None:
         """Answer with an error, in the format of the route, or inside the stream that has begun."""
         exchange, wire = ongoing.exchange, ongoing.kind.wire
@@ -583,7 +552,7 @@ class Relay:
                 exchange.finish(errors.in_stream(error.message, ongoing.kind.name, ongoing.request_id))
             return
         body = errors.body(error, wire, ongoing.request_id)
-        exchange.whole(errors.status_of(error, wire), errors.headers(error, wire) + self.common(ongoing), body)
+        exchange.whole(errors.status_of(error, wire), errors.headers(error, wire) + heads.common(ongoing), body)
 
     # --- in the background
 

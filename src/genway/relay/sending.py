@@ -10,7 +10,7 @@ import msgspec
 
 from genway.config import Relay
 from genway.errors import GenwayError, RateLimited, Unavailable
-from genway.relay import kinds, metrics, usage
+from genway.relay import heads, kinds, metrics, usage
 from genway.relay.errors import UpstreamFailed, UpstreamTimeout
 from genway.relay.flow import Flow, Translator
 from genway.relay.keeper import Keeper, keeps
@@ -48,7 +48,7 @@ class Answered(msgspec.Struct):
 
 
 class Sender:
-    """head: the lines of the client's answer (`Relay.head`), for streams, which begin here. wait: sleeps so many seconds."""
+    """wait: sleeps so many seconds."""
 
     def __init__(
         self, pool: Pool, board: Board, settings: Relay, *, wait: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -57,7 +57,6 @@ class Sender:
         self._board = board
         self._settings = settings
         self.wait = wait
-        self.head: Callable[[Ongoing, Headers], bytes]
         self.keeper: Keeper
 
     async def send(self, ongoing: Ongoing, choices: list[Choice]) -> Answered:
@@ -213,7 +212,7 @@ class Sender:
             ongoing.exchange,
             self.keeper.held_back(ongoing, reply) if is_events and keeps(ongoing) else reply,
             KINDS[choice.kind],
-            lambda: ongoing.exchange.start(reply.status, self.head(ongoing, headers)),
+            lambda: ongoing.exchange.start(reply.status, heads.head(ongoing, headers)),
             has_events=is_events,
             hides_usage=hides and translator is None and asks_usage(choice),
             translator=translator,

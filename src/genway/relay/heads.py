@@ -1,0 +1,40 @@
+"""The lines at the head of an answer: the few of the upstream's that are passed on, and ours."""
+
+from __future__ import annotations
+
+from genway.billing import money
+from genway.relay.callers import limit_headers
+from genway.relay.ongoing import Ongoing
+from genway.wire.exchange import Headers
+
+CORS = b"access-control-allow-origin: *\r\naccess-control-expose-headers: *\r\n"
+EVENT_STREAM = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+PASSED_ON = frozenset({b"openai-processing-ms", b"openai-version", b"openai-model", b"content-disposition"})
+
+
+def head(ongoing: Ongoing, headers: Headers) -> bytes:
+    """The lines of an answer that goes well: the upstream's type and a few words of its own, and ours."""
+    passed = b"".join(
+        [b"%b: %b\r\n" % (name, value) for name, value in headers if name == b"content-type" or name in PASSED_ON]
+    )
+    if ongoing.flow is None and ongoing.used is not None:
+        cost = money.show(ongoing.cost).encode()
+        return b"%b%bx-genway-cost: %b\r\n" % (passed, common(ongoing), cost)
+    return passed + common(ongoing) + (EVENT_STREAM if ongoing.streamed else b"")
+
+
+def common(ongoing: Ongoing) -> bytes:
+    """The lines of every answer."""
+    number = ongoing.request_id.encode()
+    lines = b"x-request-id: %b\r\nx-genway-channel: %b\r\nx-genway-attempts: %d\r\n%b" % (
+        number,
+        ongoing.channel.encode("ascii", "replace"),
+        len(ongoing.attempts),
+        CORS,
+    )
+    wire = ongoing.kind.wire
+    if wire == "anthropic":
+        lines += b"request-id: %b\r\n" % number
+    if ongoing.holder is not None:
+        lines += limit_headers(ongoing.holder, wire)
+    return lines
