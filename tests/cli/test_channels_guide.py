@@ -12,7 +12,9 @@ import aiohttp
 import pytest
 
 from cli_stage import Genway
+from genway import providers
 from genway.cli.place import Opened
+from genway.providers.relaying import RelayProvider
 from genway.relay import options
 from genway.relay.seats import Board
 from genway.wire.pool import Pool
@@ -68,7 +70,8 @@ async def test_the_commands_of_the_guide_make_the_channels_that_it_speaks_of(ope
 @pytest.mark.parametrize("guide", [GUIDE, DOCS / "zh" / "channels.md"], ids=["en", "zh"])
 def test_every_option_is_in_the_guide(guide: Path) -> None:
     text = guide.read_text("utf-8")
-    named = [*options.NUMBERS, *(name for names in options.OF_PROVIDERS.values() for name in names)]
+    relayed = [kind for kind in providers.discover().values() if issubclass(kind, RelayProvider)]
+    named = {*options.NUMBERS, *(name for kind in relayed for name in kind.options)}
     chosen = [f"{name}={values[0]}" for name, values in options.CHOICES.items() if name != "stream_usage"]
     for option in [*named, *chosen, "stream_usage=no", *(f"{prefix}NAME" for prefix in options.PREFIXES)]:
         assert f"`{option}`" in text, option

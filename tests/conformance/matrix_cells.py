@@ -62,7 +62,7 @@ LOCAL_ORDERS = {
     "throttled": "genway:fail=rate",
     "late": "genway:fail=late",
     "lost": "genway:fail=lost",
-    "cancelled": "genway:delay=60",
+    "cancelled": "genway:delay=600",
 }
 CASES = ("made", "pictured", *LOCAL_ORDERS)
 FAILURES = ("moderation", "moderation of the result", "vendor_error")
