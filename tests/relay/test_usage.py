@@ -241,6 +241,12 @@ def test_a_stream_of_chat_tells_its_usage_in_its_last_chunk() -> None:
     assert usage.from_event("chat", b"[DONE]", Used(input=3)) == Used(input=3)
 
 
+def test_a_stream_of_chat_may_tell_its_usage_in_its_choice() -> None:
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": CHAT}], "usage": None}
+    assert stream("chat", {"choices": [{"delta": {"content": "x"}}], "usage": None}, last) == answer("chat", usage=CHAT)
+    assert not usage.only_usage(json.dumps(last).encode())
+
+
 def test_usage_in_every_chunk_is_cumulative_and_the_last_counts() -> None:
     chunks = [{"choices": [{}], "usage": {"prompt_tokens": 9, "completion_tokens": n}} for n in (1, 2, 3)]
     assert stream("chat", *chunks) == Used(input=9, output=3)
@@ -303,6 +309,27 @@ def test_a_stream_of_messages_may_tell_all_at_its_end() -> None:
     assert stream("messages", start(input_tokens=0, output_tokens=0)) is None
     assert stream("messages", start(input_tokens=0, output_tokens=0), delta(**MESSAGES)) == answer("messages", usage=MESSAGES)
     assert stream("messages", {"type": "message_start", "message": {}}, delta(output_tokens=3)) == Used(output=3)
+
+
+def test_what_it_took_to_shorten_the_conversation_is_counted_too() -> None:
+    shortened = {
+        "type": "compaction",
+        "input_tokens": 5000,
+        "cache_read_input_tokens": 7,
+        "cache_creation_input_tokens": 40,
+        "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 30},
+        "output_tokens": 300,
+    }
+    answered = MESSAGES | {"type": "message", "model": "m"}
+    said = MESSAGES | {"iterations": [shortened, answered, shortened, answered | {"type": "advisor_message"}]}
+    whole = Used(input=10_100, cached_input=914, cache_write=40, cache_write_1h=90, output=608, reasoning=12)
+    assert answer("messages", usage=said) == whole
+    assert stream("messages", start(**MESSAGES), delta(**said)) == whole
+    assert stream("messages", start(**MESSAGES), delta(**said), delta(**said)) == whole, "each event tells all"
+    bare = {"type": "compaction", "input_tokens": 5, "output_tokens": 3}
+    kept = stream("messages", start(**MESSAGES), delta(input_tokens=100, output_tokens=20, iterations=[bare]))
+    assert kept == Used(input=105, cached_input=900, cache_write=20, cache_write_1h=30, output=11, reasoning=12)
+    assert stream("messages", start(**MESSAGES), delta(**MESSAGES, iterations=[answered])) == answer("messages", usage=MESSAGES)
 
 
 def test_thinking_is_told_apart_in_a_stream_of_messages() -> None:

@@ -2,9 +2,10 @@
 
 OpenAI's totals (chat, completions, responses, embeddings, images, audio, realtime) hold their details: `prompt_tokens` its
 cached, written and audio tokens, `completion_tokens` the reasoning. Anthropic's `input_tokens` holds neither what was read
-from the cache nor what was written to it, and its `output_tokens` holds the thinking. What some vendors leave out of their own
-totals (reasoning beside `completion_tokens`) is not added: it would be a guess. The classes of a call always add up to the
-vendor's totals; details that do not fit into their total are cut to it.
+from the cache nor what was written to it, and its `output_tokens` holds the thinking; what it took to shorten a conversation is
+in neither, and told beside them. What some vendors leave out of their own totals (reasoning beside `completion_tokens`) is not
+added: it would be a guess. The classes of a call always add up to the vendor's totals; details that do not fit into their total
+are cut to it.
 
 Only usage is decoded; everything else of a body is skipped over.
 """
@@ -71,7 +72,10 @@ class ThinkingDetails(msgspec.Struct, gc=False):
 
 
 class MessageUsage(msgspec.Struct, gc=False):
-    """Anthropic's usage. A member that is null or left out was not said, which in a stream is not 0."""
+    """Anthropic's usage. A member that is null or left out was not said, which in a stream is not 0.
+
+    iterations: the parts of the call's work, of which those of `type` compaction are not within the counts beside them.
+    """
 
     input_tokens: Count = None
     output_tokens: Count = None
@@ -79,9 +83,14 @@ class MessageUsage(msgspec.Struct, gc=False):
     cache_read_input_tokens: Count = None
     cache_creation: CacheCreation | None = None
     output_tokens_details: ThinkingDetails | None = None
+    iterations: list[Iteration] | None = None
 
 
-class Answer(msgspec.Struct):
+class Iteration(MessageUsage, gc=False):
+    type: str = ""
+
+
+class Answer(msgspec.Struct, gc=False):
     usage: Totals | None = None
 
 
@@ -109,11 +118,13 @@ class Picture(msgspec.Struct):
     """One of an answer's pictures; only that it is there matters."""
 
 
-class Choice(msgspec.Struct):
-    """One of a chunk's choices; only that it is there matters."""
+class Choice(msgspec.Struct, gc=False):
+    """One of a chunk's choices. Moonshot has a stream's usage here; else only that it is there matters."""
+
+    usage: Totals | None = None
 
 
-class Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     usage: Totals | None = None
 
@@ -333,12 +344,11 @@ def message(said: MessageUsage | None, before: Used | None = None) -> Used | Non
     """
     if said is None:
         return before
+    if said.iterations is not None:
+        said = _with_compaction(said, said.iterations)
     used = Used() if before is None else before
-    split = said.cache_creation or _NO_SPLIT
-    hour, short = split.ephemeral_1h_input_tokens, split.ephemeral_5m_input_tokens
-    written = said.cache_creation_input_tokens
-    if not written and (hour or short):
-        written = _count(hour) + _count(short)
+    hour = (said.cache_creation or _NO_SPLIT).ephemeral_1h_input_tokens
+    written = _written(said)
     if _count(said.input_tokens) or _count(said.cache_read_input_tokens) or _count(written):
         total = used.cache_write + used.cache_write_1h if written is None else _count(written)
         long = min(used.cache_write_1h if hour is None else _count(hour), total)
@@ -357,6 +367,37 @@ def message(said: MessageUsage | None, before: Used | None = None) -> Used | Non
         reasoning = min(thought, made)
         used = msgspec.structs.replace(used, output=made - reasoning, reasoning=reasoning)
     return used if used.read or used.produced else before
+
+
+def _with_compaction(said: MessageUsage, iterations: list[Iteration]) -> MessageUsage:
+    """The counts with those of the shortening of a conversation, which the vendor charges and does not count in."""
+    apart = [each for each in iterations if each.type == "compaction"]
+    if not apart or said.input_tokens is None:
+        return said
+    hour = sum(_count(each.cache_creation.ephemeral_1h_input_tokens) for each in apart if each.cache_creation is not None)
+    split = said.cache_creation or _NO_SPLIT
+    return msgspec.structs.replace(
+        said,
+        input_tokens=_plus(said.input_tokens, sum(_count(each.input_tokens) for each in apart)),
+        cache_read_input_tokens=_plus(
+            said.cache_read_input_tokens, sum(_count(each.cache_read_input_tokens) for each in apart)
+        ),
+        cache_creation_input_tokens=_plus(_written(said), sum(_count(_written(each)) for each in apart)),
+        cache_creation=CacheCreation(ephemeral_1h_input_tokens=_plus(split.ephemeral_1h_input_tokens, hour)),
+        output_tokens=_plus(said.output_tokens, sum(_count(each.output_tokens) for each in apart)),
+    )
+
+
+def _plus(value: Count, more: int) -> Count:
+    """Nothing more leaves unsaid what was not said."""
+    return _count(value) + more if more else value
+
+
+def _written(said: MessageUsage) -> Count:
+    """What was written to the cache; some tell it only by how long it is kept."""
+    split = said.cache_creation or _NO_SPLIT
+    by_lifetime = _count(split.ephemeral_1h_input_tokens) + _count(split.ephemeral_5m_input_tokens)
+    return said.cache_creation_input_tokens or by_lifetime or said.cache_creation_input_tokens
 
 
 def _count(value: Count) -> int:
@@ -432,6 +473,14 @@ def _totals_event(data: bytes, before: Used | None) -> Used | None:
     return totals(_answer(data).usage) or before
 
 
+def _chat_event(data: bytes, before: Used | None) -> Used | None:
+    chunk = _chunk(data)
+    said = chunk.usage
+    if said is None and chunk.choices:
+        said = chunk.choices[0].usage
+    return totals(said) or before
+
+
 def _message_event_of(data: bytes, before: Used | None) -> Used | None:
     event = _message_event(data)
     return message(event.usage if event.message is None else event.message.usage, before)
@@ -484,6 +533,7 @@ _ANSWERS: dict[str, Callable[[bytes], Used | None]] = {
 }
 
 _EVENTS: dict[str, Callable[[bytes, Used | None], Used | None]] = {
+    "chat": _chat_event,
     "messages": _message_event_of,
     "responses": _response_event_of,
     "image_generations": _image_event,

@@ -16,6 +16,7 @@ from genway.relay.translate import arguments
         ({"already": True}, {"already": True}),
         ("[1]", {"arguments": [1]}),
         ('"Oslo"', {"arguments": "Oslo"}),
+        ('{"face": "\\ud83d"}', {"face": "\ufffd"}),
         ('{"city": "Os', {"arguments": '{"city": "Os'}),
         ("[" * 9000, {"arguments": "[" * 9000}),
     ],

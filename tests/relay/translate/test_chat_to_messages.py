@@ -48,12 +48,15 @@ def test_max_tokens_is_always_said_and_within_the_models_ceiling(given: dict[str
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_completion_tokens": -1}, "max_completion_tokens"),
         ({"n": 2}, "n"),
+        ({"logprobs": True, "top_logprobs": 2}, "logprobs"),
+        ({"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}, "modalities"),
         ({"temperature": 2.5}, "temperature"),
         ({"top_p": -0.1}, "top_p"),
         ({"reasoning_effort": "hard"}, "reasoning_effort"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
         ({"tools": [WEATHER, {"type": "custom", "custom": {"name": "x"}}]}, "tools[1].type"),
+        ({"tools": [{"type": "function", "name": "flat"}]}, "tools[0].function"),
         ({"tools": [WEATHER], "tool_choice": "maybe"}, "tool_choice"),
         ({"tools": [WEATHER], "tool_choice": {"type": "custom", "custom": {"name": "x"}}}, "tool_choice.function"),
         ({"web_search_options": {"search_context_size": "huge"}}, "web_search_options.search_context_size"),
@@ -68,8 +71,7 @@ def test_what_cannot_be_served_is_refused_by_name(body: dict[str, Any], field: s
 
 def test_what_has_no_equivalent_is_left_out() -> None:
     lost = {
-        "logprobs": True,
-        "top_logprobs": 2,
+        "logprobs": False,
         "logit_bias": {"1": 2},
         "seed": 3,
         "presence_penalty": 1,
@@ -141,6 +143,7 @@ def test_a_tools_schema_is_always_of_an_object(parameters: dict[str, object] | N
         ("auto", {"type": "auto"}),
         ("required", {"type": "any"}),
         ("none", {"type": "none"}),
+        ({"type": "required"}, {"type": "any"}),
         ({"type": "function", "function": {"name": "weather"}}, {"type": "tool", "name": "weather"}),
         (None, None),
     ],
@@ -227,6 +230,10 @@ def test_new_models_think_by_effort(effort: str, sent: str) -> None:
     assert made["output_config"] == {"effort": sent}
 
 
+def test_an_empty_effort_is_none_at_all() -> None:
+    assert to_messages(HELLO | {"reasoning_effort": ""}, NEW) == to_messages(HELLO, NEW)
+
+
 def test_an_effort_and_a_schema_share_their_place() -> None:
     wanted = {"reasoning_effort": "low", "response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}}
     assert to_messages(HELLO | wanted, NEW)["output_config"].keys() == {"format", "effort"}
@@ -311,3 +318,36 @@ def test_the_models_own_name_is_sent() -> None:
         )["model"]
         == "theirs"
     )
+
+
+def test_a_schema_is_sent_as_the_vendor_takes_it_or_else_by_a_tool() -> None:
+    def sent(schema: dict[str, Any]) -> dict[str, Any]:
+        return to_messages(HELLO | {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}})
+
+    aged = {"type": "object", "properties": {"age": {"type": "integer", "minimum": 0}}}
+    made = sent(aged)["output_config"]["format"]["schema"]
+    assert made["additionalProperties"] is False
+    assert made["properties"]["age"] == {"type": "integer", "description": "{minimum: 0}"}
+    any_names = {"type": "object", "additionalProperties": {"type": "integer"}}
+    assert "output_config" not in sent(any_names)
+    assert sent(any_names)["tools"][0]["input_schema"] == any_names
+
+
+def test_a_strict_tool_is_strict_where_its_schema_can_be_said_so() -> None:
+    def sent(schema: dict[str, Any]) -> dict[str, Any]:
+        function = {"name": "f", "strict": True, "parameters": schema}
+        made: dict[str, Any] = to_messages(HELLO | {"tools": [{"type": "function", "function": function}]})["tools"][0]
+        return made
+
+    limited = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 9}}, "required": ["n"]}
+    assert sent(limited)["strict"] is True
+    assert sent(limited)["input_schema"]["properties"]["n"] == {"type": "integer", "description": "{maximum: 9}"}
+    free = {"type": "object", "properties": {"any": {}}}
+    assert sent(free) == {"name": "f", "input_schema": free}
+
+
+def test_a_message_to_go_on_with_is_gone_on_with_without_thinking() -> None:
+    body = {"messages": [*HELLO["messages"], {"role": "assistant", "content": "{"}], "reasoning_effort": "low"}
+    made = to_messages(body, OLD)
+    assert "thinking" not in made
+    assert made["messages"][-1] == {"role": "assistant", "content": [{"type": "text", "text": "{"}]}

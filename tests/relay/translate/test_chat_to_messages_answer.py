@@ -136,3 +136,14 @@ def test_an_answer_without_usage_or_id_is_whole() -> None:
     ChatCompletion.model_validate(made)
     assert made["usage"]["total_tokens"] == 0
     assert made["created"] > 1_700_000_000
+
+
+def test_an_error_that_calls_itself_an_answer_is_none() -> None:
+    body = b'{"type":"error","error":{"type":"overloaded_error","message":"Too much"}}'
+    with pytest.raises(msgspec.DecodeError, match="Too much"):
+        chat_to_messages.answer(body, model="m")
+
+
+def test_counts_written_as_text_are_counts() -> None:
+    made = json.loads(chat_to_messages.answer(b'{"content":[],"usage":{"input_tokens":"3","output_tokens":4.0}}', model="m"))
+    assert (made["usage"]["prompt_tokens"], made["usage"]["completion_tokens"]) == (3, 4)

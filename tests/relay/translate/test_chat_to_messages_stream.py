@@ -122,8 +122,8 @@ def test_thinking_is_told_as_it_comes_and_signed_at_its_end() -> None:
     assert deltas[1:] == [
         {"reasoning_content": "h"},
         {"reasoning_content": "m"},
-        {"thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "sig"}]},
-        {"thinking_blocks": [sealed]},
+        {"thinking_blocks": [{"index": 0, "type": "thinking", "thinking": "hm", "signature": "sig"}]},
+        {"thinking_blocks": [{"index": 1} | sealed]},
         {"content": "y"},
         {},
     ]
@@ -248,3 +248,60 @@ def test_a_ping_keeps_the_client_waiting() -> None:
 def test_message_start_twice_starts_once() -> None:
     raw = told(stream(), [START, START, finish("end_turn"), STOP])
     assert raw.count(b'"role"') == 1
+
+
+def test_openais_library_puts_thinking_and_citations_of_several_blocks_together() -> None:
+    def cited(url: str) -> Event:
+        return {"type": "citations_delta", "citation": {"type": "web_search_result_location", "url": url, "title": "A"}}
+
+    signatures = [{"type": "signature_delta", "signature": name} for name in ("one", "two")]
+    events = [
+        START,
+        *block(0, THINKING, *thoughts("a"), signatures[0]),
+        *block(1, TEXT, *words("x"), cited("https://a.example"), cited("https://b.example")),
+        *block(2, THINKING, *thoughts("b"), signatures[1]),
+        *block(3, TEXT, *words("y"), cited("https://c.example")),
+        finish("end_turn"),
+        STOP,
+    ]
+    message = read_by_openai(told(stream(), events)).choices[0].message.to_dict()
+    assert message["content"] == "xy"
+    assert message["reasoning_content"] == "ab"
+    thinking: Any = message["thinking_blocks"]
+    assert [(each["thinking"], each["signature"]) for each in thinking] == [("a", "one"), ("b", "two")]
+    annotations: Any = message["annotations"]
+    assert [each["url_citation"]["url"][8] for each in annotations] == ["a", "b", "c"]
+    assert [each["url_citation"]["start_index"] for each in annotations] == [0, 0, 1]
+
+
+def test_blocks_side_by_side_are_told_apart_by_their_indices() -> None:
+    first, second = (
+        block(0, tool("weather", "toolu_1"), *fragments('{"city":', '"Oslo"}')),
+        block(1, tool("now", "toolu_2"), *fragments('{"zone":', '"CET"}')),
+    )
+    mixed = [event for pair in zip(first, second, strict=True) for event in pair]
+    assert calls_in(told(stream(), [START, *mixed, finish("tool_use"), STOP])) == [
+        ("toolu_1", "weather", '{"city":"Oslo"}'),
+        ("toolu_2", "now", '{"zone":"CET"}'),
+    ]
+
+
+def test_a_block_that_nobody_ended_is_ended_with_the_message() -> None:
+    events = [START, *block(0, tool("now"))[:-1], finish("tool_use"), STOP]
+    assert calls_in(told(stream(), events)) == [("toolu_1", "now", "{}")]
+
+
+def test_text_of_a_block_that_nobody_began_is_told() -> None:
+    events = [*block(0, TEXT, *words("x"))[1:], finish("end_turn"), STOP]
+    assert read_by_openai(told(stream(), events)).choices[0].message.content == "x"
+
+
+def test_half_a_character_is_replaced_and_the_stream_goes_on() -> None:
+    events = [START, *block(0, TEXT, *words("a\ud83d", "\ude00b")), finish("end_turn"), STOP]
+    assert read_by_openai(told(stream(), events)).choices[0].message.content == "a\ufffd\ufffdb"
+
+
+@pytest.mark.parametrize("counts", [{"output_tokens": "20", "input_tokens": 100.0}, "none", {"output_tokens": "many"}])
+def test_counts_written_otherwise_do_not_cost_the_answer(counts: object) -> None:
+    last = finish("end_turn") | {"usage": counts}
+    assert read_by_openai(told(stream(), [START, *block(0, TEXT, *words("x")), last, STOP])).choices[0].message.content == "x"

@@ -216,6 +216,7 @@ def test_a_prefill_is_refused_where_the_model_does_not_take_one() -> None:
         ({"role": "tool", "content": "x"}, "messages[1].tool_call_id"),
         ({"role": "assistant", "tool_calls": [{"id": "a", "type": "function"}]}, "messages[1].tool_calls[0].function.name"),
         ({"role": "assistant", "tool_calls": [{"function": {"name": "x"}}]}, "messages[1].tool_calls[0].id"),
+        ({"role": "assistant", "tool_calls": [{"id": "a", "type": "custom"}]}, "messages[1].tool_calls[0].type"),
     ],
 )
 def test_a_message_that_makes_no_sense_is_named(message: dict[str, Any], field: str) -> None:
@@ -229,3 +230,15 @@ def test_a_messages_own_cache_hint_goes_to_its_last_block() -> None:
     assert turn["content"] == [text("a"), text("b") | {"cache_control": EPHEMERAL}]
     made = turns(HI, {"role": "assistant", "tool_calls": [call("a")]}, result("a") | {"cache_control": EPHEMERAL})
     assert made[2]["content"][0]["cache_control"] == EPHEMERAL
+
+
+def test_thinking_as_it_left_in_a_stream_comes_back_without_its_number() -> None:
+    thought = {"index": 0, "type": "thinking", "thinking": "hm", "signature": "sig"}
+    sealed = {"index": 1, "type": "redacted_thinking", "data": "xyz"}
+    answer = {"role": "assistant", "content": "Yes.", "thinking_blocks": [thought, sealed]}
+    body = {"messages": [{"role": "user", "content": "hi"}, answer, {"role": "user", "content": "why?"}]}
+    assert to_messages(body)["messages"][1]["content"] == [
+        {"type": "thinking", "thinking": "hm", "signature": "sig"},
+        {"type": "redacted_thinking", "data": "xyz"},
+        {"type": "text", "text": "Yes."},
+    ]

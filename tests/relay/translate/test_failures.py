@@ -125,6 +125,21 @@ def test_a_conversation_too_long_is_called_what_each_sides_programs_look_for() -
     assert error["message"] == f"prompt is too long: {words}"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens.",
+        "the request exceeds the available context size, try increasing it",
+    ],
+)
+def test_a_conversation_too_long_is_known_by_words_where_no_code_says_so(words: str) -> None:
+    assert in_messages(400, openais(words))[1]["message"] == f"prompt is too long: {words}"
+    assert in_messages(500, openais(words))[1]["message"] == words
+    limit = "input length and `max_tokens` exceed context limit: 190000 + 21333 > 200000"
+    assert in_chat(400, anthropics("invalid_request_error", limit))[1]["code"] == "context_length_exceeded"
+    assert in_chat(429, anthropics("rate_limit_error", limit))[1]["code"] == "rate_limit_exceeded"
+
+
 def test_a_spending_limit_is_a_quota() -> None:
     body = anthropics("rate_limit_error", details={"error_code": "enforced_spend_limit_reached"})
     assert in_chat(429, body)[1]["code"] == "insufficient_quota"

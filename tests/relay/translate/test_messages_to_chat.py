@@ -178,3 +178,32 @@ def test_reasoning_is_sent_back_where_the_model_wants_it() -> None:
     wanted = to_chat(talk, given=Traits(reasoning_content=True))["messages"][1]
     assert wanted == {"role": "assistant", "content": "yes", "reasoning_content": "hm"}
     assert to_chat(talk)["messages"][1] == {"role": "assistant", "content": "yes"}
+
+
+@pytest.mark.parametrize("model", ["gpt-5.4", "openai/gpt-5.6-terra", "gpt-6-sol", "gpt-6.1-terra"])
+@pytest.mark.parametrize("asked", [{}, {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}])
+def test_a_model_that_takes_no_tools_while_it_thinks_does_not_think(model: str, asked: dict[str, Any]) -> None:
+    assert to_chat(HELLO | asked | {"tools": [WEATHER]}, model)["reasoning_effort"] == "none"
+    assert to_chat(HELLO | asked, model).get("reasoning_effort") == asked.get("output_config", {}).get("effort")
+
+
+@pytest.mark.parametrize("model", ["gpt-5", "gpt-5.1", "o3", "gpt-5.3-chat-latest", "gpt-4o"])
+def test_other_models_think_with_tools(model: str) -> None:
+    asked = HELLO | {"tools": [WEATHER], "output_config": {"effort": "low"}}
+    assert to_chat(asked, model).get("reasoning_effort") == ("low" if model in {"gpt-5", "gpt-5.1", "o3"} else None)
+
+
+def test_a_strict_tool_is_strict_where_the_other_vendor_takes_it_so() -> None:
+    optional = WEATHER | {"strict": True, "input_schema": SCHEMA | {"required": []}}
+    made = to_chat(HELLO | {"tools": [WEATHER | {"strict": True}, optional, WEATHER]})["tools"]
+    assert [tool["function"].get("strict") for tool in made] == [True, False, None]
+
+
+def test_a_server_that_refuses_to_be_asked_for_usage_is_not_asked() -> None:
+    made = to_chat(HELLO | {"stream": True}, given=Traits(stream_usage=False))
+    assert made["stream"] is True
+    assert "stream_options" not in made
+
+
+def test_half_a_character_in_a_conversation_is_replaced() -> None:
+    assert to_chat(HELLO | {"messages": [{"role": "user", "content": "a\ud83d"}]})["messages"][0]["content"] == "a\ufffd"

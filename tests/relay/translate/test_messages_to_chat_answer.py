@@ -104,12 +104,25 @@ def test_a_content_in_parts_is_one_text() -> None:
     assert answered({"content": parts})["content"][0]["text"] == "ab"
 
 
-def test_an_answer_without_choices_is_whole() -> None:
-    made = json.loads(messages_to_chat.answer(b'{"choices":null}', model="m"))
-    Message.model_validate(made)
-    assert made["content"] == []
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"error":{"message":"Provider returned error","code":502}}', "Provider returned error"),
+        (b'{"error":"overloaded","choices":[]}', "overloaded"),
+        (b'{"choices":null}', "nothing in it"),
+    ],
+)
+def test_an_error_that_calls_itself_an_answer_is_none(body: bytes, words: str) -> None:
+    with pytest.raises(msgspec.DecodeError, match=words):
+        messages_to_chat.answer(body, model="m")
 
 
 def test_what_is_no_completion_is_an_error_of_decoding() -> None:
     with pytest.raises(msgspec.DecodeError):
         messages_to_chat.answer(b"<html>", model="m")
+
+
+def test_half_a_character_is_replaced() -> None:
+    assert answered({"content": "a\ud83d"})["content"][0]["text"] == "a\ufffd"
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":"\\ud83d"}'}}
+    assert answered({"tool_calls": [call]}, "tool_calls")["content"][0]["input"] == {"a": "\ufffd"}

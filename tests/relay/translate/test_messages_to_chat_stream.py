@@ -5,6 +5,8 @@ from typing import Any
 
 import anthropic
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from genway.relay.translate.messages_to_chat import Stream
 from relay.translate.stage import payloads, read_by_anthropic, told
@@ -97,11 +99,12 @@ def test_a_text_arrives_piece_by_piece_and_the_end_waits_for_the_counts() -> Non
     assert b"[DONE]" not in raw
 
 
-def test_the_end_is_held_until_the_counts_come() -> None:
+def test_the_end_is_told_with_the_upstreams_own_end_and_not_before() -> None:
     running = stream()
     assert running.feed(b'{"choices":[{"index":0,"delta":{"content":"x"}}]}')
     assert kinds(running.feed(b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}')) == ["content_block_stop"]
-    last = running.feed(b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}')
+    assert running.feed(b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}') == b""
+    last = running.feed(DONE)
     assert kinds(last) == ["message_delta", "message_stop"]
     assert payloads(last)[0]["usage"]["output_tokens"] == 4
     assert running.feed(DONE) == running.end() == b""
@@ -306,3 +309,59 @@ def test_other_choices_are_not_the_clients() -> None:
 def test_a_chunk_before_the_first_choice_starts_the_message() -> None:
     filtered = {"id": "", "choices": [], "prompt_filter_results": []}
     assert kinds(told_of(filtered, chunk({"content": "x"}), *end())).count("message_start") == 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "output"),
+    [
+        ({"prompt_tokens": "3", "completion_tokens": "4"}, 4),
+        ({"prompt_tokens": 3.0, "completion_tokens": 4.0, "prompt_tokens_details": None}, 4),
+        ({"completion_tokens": "many"}, 0),
+        ("none", 0),
+    ],
+)
+def test_counts_written_otherwise_do_not_cost_the_answer(counts: object, output: int) -> None:
+    message = read_by_anthropic(told_of(chunk({"content": "x"}), chunk({}, "stop"), COUNTED | {"usage": counts}, DONE))
+    assert message.content[0].to_dict()["text"] == "x"
+    assert message.usage.output_tokens == output
+
+
+def test_half_a_character_is_replaced_and_the_stream_goes_on() -> None:
+    raw = told_of(chunk({"content": "a\ud83d"}), chunk({"content": "\ude00b"}), chunk({"content": "\U0001f600"}), *end())
+    assert read_by_anthropic(raw).content[0].to_dict()["text"] == "a\ufffd\ufffdb\U0001f600"
+
+
+def test_counts_in_the_last_choice_are_the_streams() -> None:
+    last = chunk({}, "stop")
+    last["choices"][0]["usage"] = USAGE
+    assert read_by_anthropic(told_of(chunk({"content": "x"}), last, DONE)).usage.cache_read_input_tokens == 900
+
+
+def test_the_word_null_is_a_word() -> None:
+    assert read_by_anthropic(told_of(chunk({"content": "null"}), *end())).content[0].to_dict()["text"] == "null"
+
+
+ARGUMENTS = st.dictionaries(st.text(max_size=3), st.integers(0, 9) | st.text(max_size=4), max_size=3)
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(ARGUMENTS, max_size=3), st.lists(WORDS, max_size=3), st.data())
+def test_nothing_is_lost_or_mixed_up_however_an_upstream_mixes_what_it_writes(
+    given_arguments: list[dict[str, Any]], texts: list[str], data: st.DataObject
+) -> None:
+    lanes = [[chunk({"content": text}) for text in texts]]
+    for index, value in enumerate(given_arguments):
+        written = json.dumps(value)
+        cut = data.draw(st.integers(0, len(written)))
+        pieces = [written[:cut], written[cut:]]
+        lanes.append([call(index, pieces[0], f"call_{index}", "weather"), call(index, pieces[1])])
+    mixed = []
+    while lanes := [lane for lane in lanes if lane]:
+        mixed.append(data.draw(st.sampled_from(lanes)).pop(0))
+    raw = told_of(chunk(FIRST), *mixed, *end("tool_calls" if given_arguments else "stop"))
+    in_order(raw)
+    message = read_by_anthropic(raw)
+    assert "".join(block.text for block in message.content if block.type == "text") == "".join(texts)
+    assert sorted(calls_in(raw)) == [(f"call_{index}", "weather", value) for index, value in enumerate(given_arguments)]
+    assert message.stop_reason == ("tool_use" if given_arguments else "end_turn")

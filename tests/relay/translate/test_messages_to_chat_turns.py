@@ -45,6 +45,7 @@ def test_a_line_that_changes_with_every_call_is_not_part_of_the_instructions() -
     blocks = [text("x-anthropic-billing-header: cc_version=2.1; cch=abc12;"), text("Be brief.")]
     assert turns(HI, system=blocks)[0]["content"] == "Be brief."
     assert turns(HI, system=blocks[:1]) == [HI]
+    assert turns(HI, system="x-anthropic-billing-header: cch=abc12;\nBe brief.")[0]["content"] == "Be brief."
 
 
 def test_instructions_in_the_middle_stay_there() -> None:
@@ -52,9 +53,11 @@ def test_instructions_in_the_middle_stay_there() -> None:
     assert [message["role"] for message in turns(HI, middle, HI)] == ["user", "system", "user"]
 
 
-def test_several_blocks_are_parts_and_one_text_is_a_text() -> None:
+def test_texts_alone_are_one_text_and_with_others_they_are_parts() -> None:
+    picture = {"type": "image", "source": {"type": "url", "url": "https://a.example/1.png"}}
     assert turns(user(text("a"))) == [{"role": "user", "content": "a"}]
-    assert turns(user(text("a"), text(""), text("b")))[0]["content"] == [text("a"), text("b")]
+    assert turns(user(text("a"), text(""), text("b")))[0]["content"] == "a\nb"
+    assert [part["type"] for part in turns(user(text("a"), picture, text("b")))[0]["content"]] == ["text", "image_url", "text"]
 
 
 def test_pictures_and_documents_become_parts() -> None:
@@ -178,3 +181,44 @@ def test_a_message_that_makes_no_sense_is_named(message: dict[str, Any], field: 
     with pytest.raises(InvalidRequest) as refused:
         turns(HI, message)
     assert refused.value.field == field
+
+
+def test_results_follow_their_calls_at_once_however_the_users_turn_is_split() -> None:
+    made = turns(
+        HI,
+        assistant(use("a"), use("b")),
+        user(result("a"), text("First.")),
+        {"role": "system", "content": "Now in French."},
+        user(result("b", "rain"), text("Second.")),
+    )
+    assert [(message["role"], message["content"]) for message in made[1:]] == [
+        ("assistant", None),
+        ("tool", "sun"),
+        ("tool", "rain"),
+        ("user", "First."),
+        ("system", "Now in French."),
+        ("user", "Second."),
+    ]
+
+
+def test_the_assistants_messages_in_a_row_are_one_turn() -> None:
+    made = turns(HI, assistant(text("Looking. "), use("a")), assistant(text("And there."), use("b")), user(result("a")))
+    assert made[1]["content"] == "Looking. And there."
+    assert [call["id"] for call in made[1]["tool_calls"]] == ["a", "b"]
+    assert [message["role"] for message in made] == ["user", "assistant", "tool"]
+    assert turns(HI, assistant(use("a")), assistant(use("b")), HI)[1]["content"] is None
+
+
+def test_who_wants_its_reasoning_back_gets_an_empty_one_where_the_client_kept_none() -> None:
+    def reasoning(*said: dict[str, Any]) -> list[object]:
+        made = to_chat({"messages": [HI, *said]}, given=Traits(reasoning_content=True))["messages"]
+        return [message["reasoning_content"] for message in made if message["role"] == "assistant"]
+
+    assert reasoning(assistant(use("a")), user(result("a")), assistant(text("Sun.")), HI) == ["", ""]
+    assert reasoning(assistant(text("Sun")), assistant(text("ny.")), HI) == [""]
+
+
+def test_thinking_in_a_row_is_one_reasoning() -> None:
+    thoughts = [assistant({"type": "thinking", "thinking": each, "signature": ""}, text(each)) for each in ("a", "b")]
+    made = to_chat({"messages": [HI, *thoughts, HI]}, given=Traits(reasoning_content=True))["messages"]
+    assert made[1] == {"role": "assistant", "content": "ab", "reasoning_content": "ab"}

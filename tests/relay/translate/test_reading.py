@@ -4,7 +4,7 @@ import pytest
 
 from genway.errors import InvalidRequest
 from genway.relay.translate.chat_bodies import request_decoder
-from genway.relay.translate.reading import one_of, read
+from genway.relay.translate.reading import one_of, read, whole_characters
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,22 @@ def test_a_body_that_does_not_fit_says_where(body: bytes, field: str | None, wor
     assert words in refused.value.message
     if words:
         assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("written", "whole"),
+    [
+        (rb'"\ud83d"', rb'"\ufffd"'),
+        (rb'"\uD83D\uDE00"', rb'"\uD83D\uDE00"'),
+        (rb'"\ude00\ud83d"', rb'"\ufffd\ufffd"'),
+        (rb'"\ud83d\ud83d\ude00"', rb'"\ufffd\ud83d\ude00"'),
+        (rb'"\\ud83d"', rb'"\\ud83d"'),
+        (rb'"\\\ud83d"', rb'"\\\ufffd"'),
+        (rb'"\u00e9\n"', rb'"\u00e9\n"'),
+    ],
+)
+def test_half_a_character_is_replaced_and_a_whole_one_is_not(written: bytes, whole: bytes) -> None:
+    assert whole_characters(written) == whole
 
 
 def test_a_word_that_is_not_allowed_is_shown_with_those_that_are() -> None:

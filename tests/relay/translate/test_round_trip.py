@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genway.relay import usage
 from genway.relay.translate import chat_to_messages, messages_to_chat
 from genway.relay.translate.traits import Traits
 from relay.translate.stage import read_by_anthropic, read_by_openai, told
@@ -111,6 +112,24 @@ def test_an_answer_comes_back(
     }
     there = chat_to_messages.answer(json.dumps(message).encode(), model="m")
     assert json.loads(messages_to_chat.answer(there, model="m")) == message
+
+
+@given(COUNTS, COUNTS, COUNTS, COUNTS, COUNTS)
+def test_the_counts_that_a_client_is_told_are_those_that_it_is_charged_for(
+    fresh: int, read: int, written: int, out: int, thought: int
+) -> None:
+    counts = {
+        "input_tokens": fresh,
+        "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": written,
+        "output_tokens": out + thought,
+        "output_tokens_details": {"thinking_tokens": thought},
+    }
+    upstream = json.dumps({"content": [], "usage": counts}).encode()
+    in_chat = chat_to_messages.answer(upstream, model="m")
+    charged = usage.from_answer("messages", upstream)
+    assert usage.from_answer("chat", in_chat) == charged
+    assert usage.from_answer("messages", messages_to_chat.answer(in_chat, model="m")) == charged
 
 
 @settings(max_examples=40, deadline=None)

@@ -43,6 +43,11 @@ def test_openais_thinking_models_are_known(name: str, reasoning: bool) -> None:
     assert traits.of(name).sampling is not reasoning
 
 
+@pytest.mark.parametrize("name", ["deepseek-v4-pro", "deepseek/deepseek-chat", "kimi-k2.5", "moonshotai/kimi-k3", "glm-5"])
+def test_models_that_want_their_reasoning_back_are_known(name: str) -> None:
+    assert traits.of(name).reasoning_content
+
+
 def test_a_channels_options_replace_what_is_known() -> None:
     options = {
         "traits.thinking": "budget, adaptive",
@@ -63,6 +68,12 @@ def test_an_option_that_makes_no_sense_is_named(option: str, value: str) -> None
     with pytest.raises(InvalidRequest) as refused:
         traits.of("gpt-4o", {option: value})
     assert refused.value.field == f"options.{option}"
+
+
+def test_a_channel_that_refuses_to_be_asked_for_usage_says_so_for_its_models() -> None:
+    assert traits.of("acme-1", {"stream_usage": "yes"}).stream_usage
+    assert not traits.of("acme-1", {"stream_usage": "no"}).stream_usage
+    assert traits.of("acme-1", {"stream_usage": "no", "traits.stream_usage": "true"}).stream_usage
 
 
 def test_limits_count_only_where_they_are_known() -> None:

@@ -54,6 +54,11 @@ def test_more_cached_than_there_were_is_not_less_than_nothing() -> None:
     assert usage.to_messages(strange)["input_tokens"] == 0
 
 
+def test_what_deepseek_read_from_its_cache_is_known_by_its_own_name() -> None:
+    said = msgspec.convert({"prompt_tokens": 10, "prompt_cache_hit_tokens": 7}, ChatUsage)
+    assert usage.to_messages(said).items() >= {"input_tokens": 3, "cache_read_input_tokens": 7}.items()
+
+
 def test_unknown_counts_are_nought() -> None:
     assert usage.to_messages(None)["output_tokens"] == 0
     assert usage.to_messages(ChatUsage())["input_tokens"] == 0
@@ -65,3 +70,6 @@ def test_later_counts_replace_earlier_ones_and_missing_ones_do_not() -> None:
     assert start.then(MessagesUsage(output_tokens=40, cache_read_input_tokens=7)) == MessagesUsage(
         input_tokens=10, cache_read_input_tokens=7, output_tokens=40
     )
+    unrepeated = MessagesUsage(output_tokens=40, input_tokens=0, cache_read_input_tokens=0, cache_creation_input_tokens=0)
+    assert start.then(unrepeated) == MessagesUsage(input_tokens=10, cache_read_input_tokens=5, output_tokens=40)
+    assert MessagesUsage(input_tokens=0).then(MessagesUsage(input_tokens=10)).input_tokens == 10

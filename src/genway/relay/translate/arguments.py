@@ -6,7 +6,11 @@ from typing import Any
 
 import msgspec
 
+from genway.relay.translate import reading
+
 LOOSE = "arguments"
+
+_any = msgspec.json.Decoder(Any)
 
 
 def to_object(arguments: str | dict[str, Any] | None) -> dict[str, Any]:
@@ -20,7 +24,7 @@ def to_object(arguments: str | dict[str, Any] | None) -> dict[str, Any]:
     if not arguments or not arguments.strip():
         return {}
     try:
-        value = msgspec.json.decode(arguments)
+        value = reading.decode(_any, arguments.encode())
     except (msgspec.DecodeError, RecursionError):
         return {LOOSE: arguments}
     return value if isinstance(value, dict) else {LOOSE: value}

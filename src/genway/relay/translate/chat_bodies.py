@@ -6,8 +6,6 @@ from typing import Any
 
 import msgspec
 
-from genway.relay.translate.usage import ChatUsage
-
 
 class Image(msgspec.Struct):
     url: str
@@ -117,6 +115,8 @@ class Request(msgspec.Struct):
     top_k: int | None = None
     n: int | None = None
     stop: str | list[str] | None = None
+    logprobs: bool | None = None
+    modalities: list[str] | None = None
     stream: bool | None = None
     tools: list[Tool] | None = None
     tool_choice: str | ToolChoice | None = None
@@ -145,10 +145,13 @@ class Produced(msgspec.Struct):
 
 
 class Choice(msgspec.Struct):
+    """One choice; Moonshot has a stream's usage here."""
+
     index: int | None = None
     message: Produced | None = None
     delta: Produced | None = None
     finish_reason: str | None = None
+    usage: msgspec.Raw = msgspec.Raw()
 
 
 class Answer(msgspec.Struct):
@@ -156,7 +159,7 @@ class Answer(msgspec.Struct):
 
     id: str | None = None
     choices: list[Choice] | None = None
-    usage: ChatUsage | None = None
+    usage: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
 
 

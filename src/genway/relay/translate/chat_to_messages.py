@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from genway.errors import InvalidRequest
-from genway.relay.translate import efforts, json_tool
+from genway.relay.translate import efforts, json_tool, schemas
 from genway.relay.translate.chat_bodies import Definition, NamedTool, Request, ToolChoice, request_decoder
 from genway.relay.translate.chat_to_messages_answer import answer
 from genway.relay.translate.chat_to_messages_stream import Stream
@@ -25,6 +25,7 @@ __all__ = ["Stream", "answer", "error", "request"]
 # The version since which the vendor refuses temperature, top_p and top_k (anthropic.md 1).
 NO_SAMPLING_SINCE = "2026-10-21"
 SEARCHES = {"low": 1, "medium": 5, "high": 10}
+WORDS = ("none", "auto", "required")
 JSON_ONLY = "Answer with one valid JSON object and nothing else."
 
 
@@ -35,8 +36,7 @@ def request(body: bytes, *, model: str, traits: Traits, anthropic_version: str =
     Raises InvalidRequest naming the field in the client's body.
     """
     asked = read(request_decoder, body)
-    if asked.n is not None and asked.n != 1:
-        raise InvalidRequest(f"1 in front of this model, got {asked.n}", field="n")
+    _serve(asked)
     tools, choice = _tools(asked, traits)
     out: dict[str, Any] = {"model": model, "max_tokens": _max_tokens(asked, traits)}
     instruction = _structure(asked, traits, out, tools)
@@ -65,6 +65,16 @@ def request(body: bytes, *, model: str, traits: Traits, anthropic_version: str =
     if asked.cache_control:
         out["cache_control"] = asked.cache_control
     return msgspec.json.encode(out)
+
+
+def _serve(asked: Request) -> None:
+    """Raises InvalidRequest for what the answer would lack."""
+    if asked.n is not None and asked.n != 1:
+        raise InvalidRequest(f"1 in front of this model, got {asked.n}", field="n")
+    if asked.logprobs:
+        raise InvalidRequest("false in front of this model, which does not tell them", field="logprobs")
+    if "audio" in (asked.modalities or ()):
+        raise InvalidRequest("text alone in front of this model", field="modalities")
 
 
 def _max_tokens(asked: Request, traits: Traits) -> int:
@@ -103,8 +113,10 @@ def _tools(asked: Request, traits: Traits) -> tuple[list[dict[str, Any]], dict[s
     """The tools and the choice among them."""
     tools: list[dict[str, Any]] = []
     for at, tool in enumerate(asked.tools or ()):
-        if tool.type != "function" or tool.function is None:
+        if tool.type != "function":
             raise InvalidRequest(f"function, got {tool.type[:60]}", field=f"tools[{at}].type")
+        if tool.function is None:
+            raise InvalidRequest("a function and its name", field=f"tools[{at}].function")
         tools.append(_tool(tool.function, tool.cache_control, traits))
     tools += [_tool(function, None, traits) for function in asked.functions or ()]
     choice = asked.tool_choice
@@ -119,8 +131,10 @@ def _tools(asked: Request, traits: Traits) -> tuple[list[dict[str, Any]], dict[s
         tools.append(_web_search(asked))
     if choice is None or not tools:
         return tools, None
+    if isinstance(choice, ToolChoice) and choice.type in WORDS:  # a habit of some clients
+        choice = choice.type
     if isinstance(choice, str):
-        word = one_of(choice, ("none", "auto", "required"), "tool_choice")
+        word = one_of(choice, WORDS, "tool_choice")
         return tools, {"type": "any" if word == "required" else word}
     if choice.function is None:
         raise InvalidRequest("the name of a function", field="tool_choice.function")
@@ -135,10 +149,11 @@ def _tool(function: Definition, cache_control: dict[str, Any] | None, traits: Tr
     schema = function.parameters or {}
     if schema.get("type") != "object":
         schema = {"type": "object", "properties": {}} | schema | {"type": "object"}
-    tool: dict[str, Any] = {"name": function.name, "input_schema": schema}
+    strict = schemas.for_messages(schema) if function.strict and traits.structured else None
+    tool: dict[str, Any] = {"name": function.name, "input_schema": strict or schema}
     if function.description:
         tool["description"] = function.description
-    if function.strict and traits.structured:
+    if strict:
         tool["strict"] = True
     if hint := cache_control or function.cache_control:
         tool["cache_control"] = hint
@@ -167,8 +182,8 @@ def _structure(asked: Request, traits: Traits, out: dict[str, Any], tools: list[
             schema = wanted.json_schema.schema if wanted.json_schema else None
             if schema is None:
                 raise InvalidRequest("a JSON Schema", field="response_format.json_schema.schema")
-            if traits.structured:
-                out["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+            if traits.structured and (closed := schemas.for_messages(schema)):
+                out["output_config"] = {"format": {"type": "json_schema", "schema": closed}}
             else:
                 tools.append(json_tool.definition(schema))
     return None
@@ -176,7 +191,7 @@ def _structure(asked: Request, traits: Traits, out: dict[str, Any], tools: list[
 
 def _think(asked: Request, traits: Traits, out: dict[str, Any]) -> None:
     """Ask for as much thinking as the client does, in the way that the model takes."""
-    effort = asked.reasoning_effort
+    effort = asked.reasoning_effort or None
     if effort is not None:
         one_of(effort, efforts.EFFORTS, "reasoning_effort")
     given = asked.thinking or {}
@@ -220,7 +235,12 @@ def _room(budget: int, traits: Traits, out: dict[str, Any]) -> int:
 
 
 def _unsigned(messages: list[dict[str, Any]]) -> bool:
-    """Whether this goes on with calls whose thinking did not come back: then thinking by budget is refused."""
+    """Whether this goes on with words of the assistant's, or with its calls, whose thinking did not come back.
+
+    Thinking by budget is refused then.
+    """
+    if messages[-1]["role"] == "assistant":
+        return messages[-1]["content"][0]["type"] not in {"thinking", "redacted_thinking"}
     if len(messages) < 2 or messages[-1]["content"][0]["type"] != "tool_result":
         return False
     return messages[-2]["content"][0]["type"] not in {"thinking", "redacted_thinking"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from genway.relay.translate import arguments, json_tool, stop_reasons, tool_ids, usage
+from genway.relay.translate import arguments, failures, json_tool, reading, stop_reasons, tool_ids, usage
 from genway.relay.translate.messages_bodies import Answer, Citation, Produced, answer_decoder
 
 
@@ -17,7 +17,9 @@ def answer(body: bytes, *, model: str, created: int | None = None) -> bytes:
     model: the name that the client asked by. created: seconds since 1970, now where left out. Raises
     msgspec.DecodeError where `body` is no answer in this format.
     """
-    given = answer_decoder.decode(body)
+    given = reading.decode(answer_decoder, body)
+    if given.content is None:
+        raise failures.no_answer(given.error)
     message, called = _message(given)
     choice = {
         "index": 0,
@@ -32,7 +34,7 @@ def answer(body: bytes, *, model: str, created: int | None = None) -> bytes:
             "created": int(time.time()) if created is None else created,
             "model": model,
             "choices": [choice],
-            "usage": usage.to_chat(given.usage or usage.MessagesUsage()),
+            "usage": usage.to_chat(usage.of_messages(given.usage) or usage.MessagesUsage()),
         }
     )
 

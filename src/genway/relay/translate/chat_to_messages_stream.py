@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from genway.relay.translate import arguments, failures, json_tool, stop_reasons, tool_ids
+from genway.relay.translate import arguments, failures, json_tool, reading, stop_reasons, tool_ids
 from genway.relay.translate.chat_to_messages_answer import identity, thinking_block, web_citations
 from genway.relay.translate.messages_bodies import Event, Produced, event_decoder
-from genway.relay.translate.usage import MessagesUsage, to_chat
+from genway.relay.translate.usage import MessagesUsage, of_messages, to_chat
 
 _encode = msgspec.json.Encoder().encode
 
@@ -17,11 +17,24 @@ KEEP_ALIVE = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
 
 
+class _Open:
+    """A block that is being written. call: its number among the tool calls; start: where its text begins in the content."""
+
+    __slots__ = ("block", "call", "fragments", "start")
+
+    def __init__(self, block: Produced, start: int) -> None:
+        self.block = block
+        self.call = 0
+        self.fragments = 0
+        self.start = start
+
+
 class Stream:
     """Feed it the upstream's events, give the client what it returns.
 
     Tool calls are numbered among themselves, and signed thinking leaves whole when its block ends, in the extra
-    member `thinking_blocks`. A block's citations of the web leave when it ends, as their places are known then.
+    member `thinking_blocks`. A block's citations of the web leave when it ends, as their places are known then. Both
+    are numbered too: OpenAI's library puts nothing together that is not.
     """
 
     def __init__(self, *, model: str, include_usage: bool, created: int) -> None:
@@ -33,10 +46,9 @@ class Stream:
         self._head = b""
         self._content = b""
         self._usage = MessagesUsage()
-        self._block: Produced | None = None
-        self._fragments = 0
-        self._calls = 0
-        self._start = self._length = 0
+        self._blocks: dict[int, _Open] = {}
+        self._calls = self._thoughts = self._cited = 0
+        self._length = 0
         self._finished = False
         self._closed = False
 
@@ -45,16 +57,16 @@ class Stream:
         if self._closed:
             return b""
         try:
-            event = event_decoder.decode(data)
+            event = reading.decode(event_decoder, data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._break("the upstream sent an event that cannot be read")
         match event.type:
             case "content_block_delta":
-                return self._delta(event)
+                return self._delta(event) if self._head else self._opened() + self._delta(event)
             case "content_block_start":
-                return self._opened() + self._start_block(event.content_block)
+                return self._opened() + self._start_block(event.index or 0, event.content_block)
             case "content_block_stop":
-                return self._stop_block()
+                return self._stop_block(event.index or 0)
             case "message_start":
                 return self._begin(event)
             case "message_delta":
@@ -88,8 +100,8 @@ class Stream:
     def _begin(self, event: Event) -> bytes:
         if event.message is None:
             return b""
-        if event.message.usage is not None:
-            self._usage = self._usage.then(event.message.usage)
+        if counts := of_messages(event.message.usage):
+            self._usage = self._usage.then(counts)
         return self._opened(event.message.id)
 
     def _opened(self, message_id: str | None = None) -> bytes:
@@ -111,31 +123,34 @@ class Stream:
         self._length += len(text)
         return self._content + _encode(text) + b"}" + self._tail
 
-    def _start_block(self, block: Produced | None) -> bytes:
-        self._block = block
-        self._fragments = 0
-        self._start = self._length
+    def _start_block(self, index: int, block: Produced | None) -> bytes:
         if block is None:
             return b""
+        opened = self._blocks[index] = _Open(block, self._length)
         if block.type == "text" and block.text:
             return self._text(block.text)
         if block.type == "thinking" and block.thinking:
             return self._chunk({"reasoning_content": block.thinking})
         if block.type != "tool_use" or block.name == json_tool.NAME:
             return b""
+        opened.call = self._calls
         self._calls += 1
         function = {"name": block.name or "", "arguments": ""}
         identity = tool_ids.to_chat(block.id or tool_ids.invented())
-        return self._call({"index": self._calls - 1, "id": identity, "type": "function", "function": function})
+        return self._call({"index": opened.call, "id": identity, "type": "function", "function": function})
 
     def _delta(self, event: Event) -> bytes:
-        delta, block = event.delta, self._block
-        if delta is None or block is None:
+        delta = event.delta
+        if delta is None:
             return b""
         if delta.text:
             return self._text(delta.text)
+        opened = self._blocks.get(event.index or 0)
+        if opened is None:
+            return b""
+        block = opened.block
         if delta.partial_json and block.type == "tool_use":
-            return self._arguments(delta.partial_json, block)
+            return self._arguments(delta.partial_json, opened)
         if delta.thinking:
             block.thinking = (block.thinking or "") + delta.thinking
             return self._chunk({"reasoning_content": delta.thinking})
@@ -145,35 +160,43 @@ class Stream:
             block.citations = [*(block.citations or ()), delta.citation]
         return b""
 
-    def _arguments(self, fragment: str, block: Produced) -> bytes:
-        self._fragments += 1
-        if block.name == json_tool.NAME:
+    def _arguments(self, fragment: str, opened: _Open) -> bytes:
+        opened.fragments += 1
+        if opened.block.name == json_tool.NAME:
             return self._text(fragment)
-        return self._call({"index": self._calls - 1, "function": {"arguments": fragment}})
+        return self._call({"index": opened.call, "function": {"arguments": fragment}})
 
-    def _stop_block(self) -> bytes:
-        block, self._block = self._block, None
-        if block is None:
+    def _stop_block(self, index: int) -> bytes:
+        opened = self._blocks.pop(index, None)
+        if opened is None:
             return b""
+        block = opened.block
         match block.type:
-            case "tool_use" if not self._fragments:
-                return self._arguments(arguments.to_text(block.input), block)
+            case "tool_use" if not opened.fragments:
+                return self._arguments(arguments.to_text(block.input), opened)
             case "thinking" if block.signature:
-                return self._chunk({"thinking_blocks": [thinking_block(block)]})
+                return self._thought(block)
             case "redacted_thinking":
-                return self._chunk({"thinking_blocks": [thinking_block(block)]})
-            case "text" if found := web_citations(block.citations or [], self._start, self._length):
-                return self._chunk({"annotations": found})
+                return self._thought(block)
+            case "text" if found := web_citations(block.citations or [], opened.start, self._length):
+                numbered = [{"index": number} | each for number, each in enumerate(found, self._cited)]
+                self._cited += len(found)
+                return self._chunk({"annotations": numbered})
         return b""
 
+    def _thought(self, block: Produced) -> bytes:
+        self._thoughts += 1
+        return self._chunk({"thinking_blocks": [{"index": self._thoughts - 1} | thinking_block(block)]})
+
     def _finish(self, event: Event) -> bytes:
-        if event.usage is not None:
-            self._usage = self._usage.then(event.usage)
+        if counts := of_messages(event.usage):
+            self._usage = self._usage.then(counts)
         if self._finished or event.delta is None or event.delta.stop_reason is None:
             return b""
+        out = self._opened() + b"".join(self._stop_block(index) for index in list(self._blocks))
         details = event.delta.stop_details
         refusal = {"refusal": details.explanation} if details and details.explanation else {}
-        return self._opened() + self._reason(stop_reasons.to_chat(event.delta.stop_reason, called=self._calls > 0), refusal)
+        return out + self._reason(stop_reasons.to_chat(event.delta.stop_reason, called=self._calls > 0), refusal)
 
     def _reason(self, reason: str, delta: dict[str, Any]) -> bytes:
         self._finished = True
@@ -184,7 +207,7 @@ class Stream:
         """Everything that the client still lacks."""
         out = self._opened()
         if not self._finished:
-            unfinished = self._block is not None and self._block.type == "tool_use"
+            unfinished = any(opened.block.type == "tool_use" for opened in self._blocks.values())
             out += self._reason("length" if unfinished else stop_reasons.to_chat(None, called=self._calls > 0), {})
         self._closed = True
         if self._include_usage:

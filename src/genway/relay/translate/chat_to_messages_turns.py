@@ -126,13 +126,14 @@ def _part(part: Part, where: str, texts_only: bool) -> dict[str, Any] | None:
 
 
 def _assistant(message: Message, where: str, at: int) -> Content:
-    """Thinking, then text, then calls. Thinking without its signature would be refused."""
-    blocks = [
-        block
-        for block in message.thinking_blocks or ()
-        if (block.get("type") == "thinking" and block.get("signature") and "thinking" in block)
-        or (block.get("type") == "redacted_thinking" and block.get("data"))
-    ]
+    """Thinking, then text, then calls. Thinking without its signature would be refused, and so would other members."""
+    blocks: Content = []
+    for thought in message.thinking_blocks or ():
+        kind, signature, data = thought.get("type"), thought.get("signature"), thought.get("data")
+        if kind == "thinking" and signature and "thinking" in thought:
+            blocks.append({"type": kind, "thinking": thought["thinking"], "signature": signature})
+        elif kind == "redacted_thinking" and data:
+            blocks.append({"type": kind, "data": data})
     blocks += _content(message, where)
     if not message.content and message.refusal and message.refusal.strip():
         blocks.append(_text(message.refusal))
@@ -144,6 +145,8 @@ def _assistant(message: Message, where: str, at: int) -> Content:
 
 
 def _call(call: ToolCall, where: str) -> dict[str, Any]:
+    if call.type not in {None, "function"}:
+        raise InvalidRequest(f"function, got {call.type}"[:80], field=f"{where}.type")
     if call.function is None or not call.function.name:
         raise InvalidRequest("a function and its name", field=f"{where}.function.name")
     if not call.id:

@@ -52,9 +52,11 @@ BY_CHAT_WORD = {
     "invalid_request_error": BY_STATUS[400],
 }
 
-# Programs look for these to shorten their conversation.
+# Programs look for these to shorten their conversation. Not every upstream gives the code, but most say the words.
 TOO_LONG_IN_MESSAGES = "prompt is too long"
 TOO_LONG_IN_CHAT = "context_length_exceeded"
+_TOO_LONG_TO_CHAT = re.compile(r"prompt is too long|exceeds? (the )?context limit", re.IGNORECASE)
+_TOO_LONG_TO_MESSAGES = re.compile(r"maximum context length|exceeds? the (model's |available )?context", re.IGNORECASE)
 
 
 class Said(msgspec.Struct):
@@ -83,6 +85,11 @@ def to_messages(status: int, body: bytes, *, request_id: str) -> tuple[int, byte
         status = 529
     error = _messages_error(_row(status).messages_type, status, said)
     return status, msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
+
+
+def no_answer(error: msgspec.Raw) -> msgspec.ValidationError:
+    """For an answer with status 200 that is none: some upstreams give an error so."""
+    return msgspec.ValidationError(_said(b'{"error":' + bytes(error or b"null") + b"}").message or "there is nothing in it")
 
 
 def event_to_chat(error: bytes) -> bytes:
@@ -126,7 +133,7 @@ def _row(status: int) -> Failure:
 def _chat_error(status: int, said: Said) -> dict[str, Any]:
     row = _row(status)
     kind, code, param = row.chat_type, said.code or row.chat_code, said.param
-    if said.message.startswith(TOO_LONG_IN_MESSAGES):
+    if row.status in {400, 413} and _TOO_LONG_TO_CHAT.search(said.message):
         code, param = TOO_LONG_IN_CHAT, "messages"
     if code == "enforced_spend_limit_reached":
         kind = code = "insufficient_quota"
@@ -135,7 +142,8 @@ def _chat_error(status: int, said: Said) -> dict[str, Any]:
 
 def _messages_error(kind: str, status: int, said: Said) -> dict[str, Any]:
     message = said.message or _phrase(status)
-    if said.code == TOO_LONG_IN_CHAT and TOO_LONG_IN_MESSAGES not in message:
+    too_long = said.code == TOO_LONG_IN_CHAT or (_row(status).status == 400 and _TOO_LONG_TO_MESSAGES.search(message))
+    if too_long and TOO_LONG_IN_MESSAGES not in message:
         message = f"{TOO_LONG_IN_MESSAGES}: {message}"
     return {"type": kind, "message": message}
 

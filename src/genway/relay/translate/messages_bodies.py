@@ -6,8 +6,6 @@ from typing import Any
 
 import msgspec
 
-from genway.relay.translate.usage import MessagesUsage
-
 
 class Block(msgspec.Struct):
     """One block of a request's content, of any type. `source` is a text in a `search_result` only."""
@@ -121,7 +119,8 @@ class Answer(msgspec.Struct):
     content: list[Produced] | None = None
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
-    usage: MessagesUsage | None = None
+    usage: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
 
 
 class Delta(msgspec.Struct):
@@ -145,7 +144,7 @@ class Event(msgspec.Struct):
     message: Answer | None = None
     content_block: Produced | None = None
     delta: Delta | None = None
-    usage: MessagesUsage | None = None
+    usage: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from genway.errors import InvalidRequest
-from genway.relay.translate import efforts
+from genway.relay.translate import efforts, schemas
 from genway.relay.translate.failures import to_messages as error
 from genway.relay.translate.messages_bodies import Request, Tool, ToolChoice, request_decoder
 from genway.relay.translate.messages_to_chat_answer import answer
@@ -49,13 +49,13 @@ def request(body: bytes, *, model: str, traits: Traits, anthropic_version: str =
     if asked.stop_sequences and not traits.reasoning:
         out["stop"] = asked.stop_sequences[:MOST_STOPS]
     _tools(asked, out)
-    if effort := _effort(asked, traits):
+    if effort := _effort(asked, traits, calls="tools" in out):
         out["reasoning_effort"] = effort
     _structure(asked, out)
     if asked.metadata and asked.metadata.user_id:
         out["user"] = _user(asked.metadata.user_id)
     if asked.stream:
-        out |= {"stream": True, "stream_options": {"include_usage": True}}
+        out |= {"stream": True} | ({"stream_options": {"include_usage": True}} if traits.stream_usage else {})
     return msgspec.json.encode(out)
 
 
@@ -82,11 +82,12 @@ def _tools(asked: Request, out: dict[str, Any]) -> None:
 def _tool(tool: Tool, where: str) -> dict[str, Any]:
     if not tool.name:
         raise InvalidRequest("the tool's name", field=f"{where}.name")
-    function: dict[str, Any] = {"name": tool.name, "parameters": tool.input_schema or {"type": "object", "properties": {}}}
+    schema = tool.input_schema or {"type": "object", "properties": {}}
+    function: dict[str, Any] = {"name": tool.name, "parameters": schema}
     if tool.description:
         function["description"] = tool.description
     if tool.strict is not None:
-        function["strict"] = tool.strict
+        function["strict"] = tool.strict and schemas.can_be_strict(schema)
     return {"type": "function", "function": function}
 
 
@@ -102,13 +103,13 @@ def _choice(choice: ToolChoice, names: set[str]) -> str | dict[str, Any] | None:
             return word
 
 
-def _effort(asked: Request, traits: Traits) -> str | None:
-    """How hard to think: as the client says in words, else as its budget comes to."""
+def _effort(asked: Request, traits: Traits, *, calls: bool) -> str | None:
+    """How hard to think: as the client says in words, else as its budget comes to. calls: tools are sent."""
     stated = asked.output_config.effort if asked.output_config else None
     if stated is not None:
         one_of(stated, efforts.EFFORTS[2:], "output_config.effort")
     way = asked.thinking.type if asked.thinking else None
-    if way == "disabled":
+    if way == "disabled" or (calls and not traits.effort_with_tools):
         return "none" if "none" in traits.efforts else None
     if stated is None and way == "enabled" and asked.thinking and asked.thinking.budget_tokens is not None:
         stated = efforts.of_budget(asked.thinking.budget_tokens)
@@ -122,19 +123,5 @@ def _structure(asked: Request, out: dict[str, Any]) -> None:
     one_of(wanted.type, ("json_schema",), "output_config.format.type")
     if wanted.schema is None:
         raise InvalidRequest("a JSON Schema", field="output_config.format.schema")
-    schema = {"name": FORMAT_NAME, "schema": wanted.schema, "strict": _can_be_strict(wanted.schema)}
+    schema = {"name": FORMAT_NAME, "schema": wanted.schema, "strict": schemas.can_be_strict(wanted.schema)}
     out["response_format"] = {"type": "json_schema", "json_schema": schema}
-
-
-def _can_be_strict(schema: Any) -> bool:
-    """Whether every object in the schema is closed and requires all its members, as strict schemas must."""
-    if isinstance(schema, list):
-        return all(_can_be_strict(each) for each in schema)
-    if not isinstance(schema, dict):
-        return True
-    members = schema.get("properties")
-    if isinstance(members, dict) and (
-        schema.get("additionalProperties") is not False or set(members) - set(schema.get("required") or ())
-    ):
-        return False
-    return all(_can_be_strict(each) for each in schema.values())

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from genway.relay.translate import arguments, stop_reasons, tool_ids, usage
-from genway.relay.translate.chat_bodies import Choice, Function, Produced, ToolCall, answer_decoder, text_of
+from genway.relay.translate import arguments, failures, reading, stop_reasons, tool_ids, usage
+from genway.relay.translate.chat_bodies import Function, Produced, ToolCall, answer_decoder, text_of
 
 
 def answer(body: bytes, *, model: str) -> bytes:
@@ -15,8 +15,10 @@ def answer(body: bytes, *, model: str) -> bytes:
 
     model: the name that the client asked by. Raises msgspec.DecodeError where `body` is no answer in this format.
     """
-    given = answer_decoder.decode(body)
-    choice = given.choices[0] if given.choices else Choice()
+    given = reading.decode(answer_decoder, body)
+    if not given.choices:
+        raise failures.no_answer(given.error)
+    choice = given.choices[0]
     message = choice.message or Produced()
     content = _content(message)
     called = any(block["type"] == "tool_use" for block in content)
@@ -31,7 +33,7 @@ def answer(body: bytes, *, model: str) -> bytes:
             "stop_reason": "refusal" if message.refusal else reason,
             "stop_sequence": None,
             "stop_details": refusal(message.refusal),
-            "usage": usage.to_messages(given.usage),
+            "usage": usage.to_messages(usage.of_chat(given.usage)),
         }
     )
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from genway.relay.translate import arguments, failures, stop_reasons, tool_ids, usage
+from genway.relay.translate import arguments, failures, reading, stop_reasons, tool_ids, usage
 from genway.relay.translate.chat_bodies import Produced, ToolCall, answer_decoder, text_of
 from genway.relay.translate.messages_to_chat_answer import identity, refusal
 
@@ -48,8 +48,9 @@ _DELTAS = {
 class Stream:
     """Feed it the upstream's chunks, give the client what it returns.
 
-    Blocks leave one after the other. What comes for a block behind one that is still being written waits; that
-    happens only where an upstream mixes its calls, or names them late.
+    The message ends with the upstream's stream and not before, as its counts may come last. Blocks leave one after the
+    other: what comes for a block behind one that is still being written waits; that happens only where an upstream
+    mixes its calls, or names them late.
     """
 
     def __init__(self, *, model: str, include_usage: bool, created: int, input_tokens: int = 0) -> None:
@@ -78,20 +79,22 @@ class Stream:
         if data == DONE:
             return self.end()
         try:
-            chunk = answer_decoder.decode(data)
+            chunk = reading.decode(answer_decoder, data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._break("the upstream sent a chunk that cannot be read")
         if not arguments.absent(chunk.error):
             self._closed = True
             return failures.event_to_messages(bytes(chunk.error))
         out = b"" if self._started else self._start(chunk.id)
-        if chunk.usage is not None:
-            self._usage = chunk.usage
+        if counts := usage.of_chat(chunk.usage):
+            self._usage = counts
         if not chunk.choices:
-            return out + self._close() if chunk.usage is not None and self._finish_reason else out
+            return out
         choice = chunk.choices[0]
         if choice.index:
             return out
+        if counts := usage.of_chat(choice.usage):
+            self._usage = counts
         if choice.delta is not None:
             out += self._delta(choice.delta)
         if choice.finish_reason:

@@ -34,9 +34,15 @@ def messages(asked: Request, *, instructions_role: str, reasoning_content: bool)
         where = f"messages[{at}]"
         match message.role:
             case "user":
-                out += _user(message, where)
+                results, own = _user(message, where)
+                place = _behind_calls(out)
+                out[place:place] = results
+                out += own
             case "assistant":
-                out += _assistant(message, where, reasoning_content)
+                said = _assistant(message, where, reasoning_content)
+                if said and out and out[-1]["role"] == "assistant":
+                    said = [_joined(out.pop(), said[0])]
+                out += said
             case "system":
                 if instructions := _instructions(message.content, f"{where}.content"):
                     out.append({"role": instructions_role, "content": instructions})
@@ -45,8 +51,28 @@ def messages(asked: Request, *, instructions_role: str, reasoning_content: bool)
     return out
 
 
+def _behind_calls(out: list[dict[str, Any]]) -> int:
+    """Where results belong: at once behind the calls, before whatever else was said since."""
+    return next((at + 1 for at in reversed(range(len(out))) if out[at]["role"] in {"assistant", "tool"}), len(out))
+
+
+def _joined(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Two messages of the assistant as the one that they are in the messages format."""
+    calls = [*before.get("tool_calls", ()), *after.get("tool_calls", ())]
+    out = {"role": "assistant", "content": (before["content"] or "") + (after["content"] or "") or (None if calls else "")}
+    if "reasoning_content" in before:
+        out["reasoning_content"] = before["reasoning_content"] + after["reasoning_content"]
+    if calls:
+        out["tool_calls"] = calls
+    return out
+
+
 def _instructions(given: str | list[Block] | None, where: str) -> str:
-    return BLOCK_SEPARATOR.join(text for text in _texts(_blocks(given), where) if text and not text.startswith(BILLING_LINE))
+    return BLOCK_SEPARATOR.join(filter(None, map(_lasting, _texts(_blocks(given), where))))
+
+
+def _lasting(text: str) -> str:
+    return text.partition("\n")[2] if text.startswith(BILLING_LINE) else text
 
 
 def _blocks(content: str | list[Block] | None) -> list[Block]:
@@ -62,8 +88,8 @@ def _texts(blocks: list[Block], where: str) -> list[str]:
     return [block.text or "" for block in blocks]
 
 
-def _user(message: Message, where: str) -> list[dict[str, Any]]:
-    """Results first, each a message of its own; what else they hold than text goes with the user's own content."""
+def _user(message: Message, where: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Results, each a message of its own, and the user's own content, with what else than text the results hold."""
     results: list[dict[str, Any]] = []
     parts: Parts = []
     own: Parts = []
@@ -75,16 +101,13 @@ def _user(message: Message, where: str) -> list[dict[str, Any]]:
             parts += others
         else:
             own += _parts(block, place)
-    if parts + own:
-        results.append({"role": "user", "content": _simplest(parts + own)})
-    return results
+    return results, [{"role": "user", "content": _simplest(parts + own)}] if parts + own else []
 
 
 def _simplest(parts: Parts) -> str | Parts:
-    """One text as such: not every upstream reads parts."""
-    if len(parts) == 1 and parts[0]["type"] == "text":
-        text: str = parts[0]["text"]
-        return text
+    """Texts alone are one text: not every upstream reads parts (DeepSeek refuses them)."""
+    if all(part["type"] == "text" for part in parts):
+        return BLOCK_SEPARATOR.join(part["text"] for part in parts)
     return parts
 
 
@@ -155,7 +178,10 @@ def _address(source: Source | None, where: str, usual: str) -> str:
 
 
 def _assistant(message: Message, where: str, reasoning_content: bool) -> list[dict[str, Any]]:
-    """One message, or none where nothing in it has an equivalent."""
+    """One message, or none where nothing in it has an equivalent.
+
+    Who wants its reasoning back misses it in any message, but takes an empty one where the client kept none.
+    """
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[dict[str, Any]] = []
@@ -171,7 +197,7 @@ def _assistant(message: Message, where: str, reasoning_content: bool) -> list[di
     if not (texts or calls or reasoning):
         return []
     out: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or (None if calls else "")}
-    if reasoning:
+    if reasoning_content:
         out["reasoning_content"] = reasoning
     if calls:
         out["tool_calls"] = calls

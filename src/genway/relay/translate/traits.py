@@ -29,7 +29,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     top_k; temperature_and_top_p: both at once. prefill: continues a last message of the assistant. structured: takes
     `output_config.format`. max_tokens: asked for where the client states none; ceiling: the most it takes, 0 unknown.
     reasoning: OpenAI's rules for models that think (`max_completion_tokens`, role developer, no `stop`).
-    reasoning_content: wants its earlier reasoning sent back under that name.
+    effort_with_tools: thinks although tools are sent. reasoning_content: wants its earlier reasoning sent back under that
+    name. stream_usage: takes `stream_options`.
     """
 
     thinking: tuple[Literal["adaptive", "budget"], ...] = ()
@@ -42,7 +43,9 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_tokens: int = 4096
     ceiling: int = 0
     reasoning: bool = False
+    effort_with_tools: bool = True
     reasoning_content: bool = False
+    stream_usage: bool = True
 
     def within_ceiling(self, tokens: int) -> int:
         return min(tokens, self.ceiling) if self.ceiling else tokens
@@ -51,10 +54,12 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def of(model: str, options: Mapping[str, str] | None = None) -> Traits:
     """The traits of the vendor's model `model`.
 
-    options: a channel's; those named `traits.<trait>` count, lists with commas between. Raises InvalidRequest for
-    a trait that does not exist, or a value that it cannot have.
+    options: a channel's; those named `traits.<trait>` count, lists with commas between, and `stream_usage`. Raises
+    InvalidRequest for a trait that does not exist, or a value that it cannot have.
     """
     stated = {name: value for name, value in (options or {}).items() if name.startswith(OPTION)}
+    if options and (asked := options.get("stream_usage")):
+        stated.setdefault(f"{OPTION}stream_usage", str(asked != "no"))
     return _of(model, tuple(sorted(stated.items())))
 
 
