@@ -183,3 +183,24 @@ def test_what_cannot_be_said_here_is_left_out_and_counted() -> None:
     read = price_files.read("p.json", body)
     assert read.left_out == {FREE: 2, TOO_FINE: 1, BY_SIZE: 1, ODD: 1}
     assert [(price.model, price.amount) for price in read.prices] == [("x/nearly", 284)]
+
+
+def test_surcharges_that_are_never_made_are_counted() -> None:
+    body = litellm(
+        long={
+            "litellm_provider": "x",
+            "input_cost_per_token": 1e-6,
+            "input_cost_per_token_above_200k_tokens": 2e-6,
+            "output_cost_per_token_above_200k_tokens": 4e-6,
+        },
+        fast={"litellm_provider": "x", "input_cost_per_token": 1e-6, "input_cost_per_token_priority": 2e-6},
+        curious={
+            "litellm_provider": "x",
+            "input_cost_per_token": 1e-6,
+            "search_context_cost_per_query": {"search_context_size_low": 0.01},
+            "tiered_pricing": None,
+        },
+    )
+    read = price_files.read("p.json", body)
+    assert {price.amount for price in read.prices} == {1_000_000}
+    assert read.left_out == dict.fromkeys(price_files.SURCHARGES, 1)

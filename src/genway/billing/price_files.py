@@ -31,6 +31,12 @@ FREE = "free, or without a price"
 BY_SIZE = "by size or steps of a picture"
 ODD = "with an @ in the name"
 TOO_FINE = "finer than a millionth"
+SURCHARGES = {
+    "what long prompts cost more": re.compile(r"_above_\d+k_tokens$|^tiered_pricing$"),
+    "what faster service costs more": re.compile(r"_priority$"),
+    "what searches of the vendor's cost": re.compile(r"^search_context_cost_per_query$|^web_search_cost_"),
+}
+"""What one price for a class of tokens cannot say, by the members of LiteLLM's map that say it."""
 DEAREST_TOKEN = Decimal("0.1")
 FINE_ENOUGH = 100
 
@@ -101,7 +107,7 @@ def read(name: str, content: bytes) -> Contents:
         raise InvalidRequest(faults[0] + more, field=name)
     if not found:
         raise InvalidRequest("there is no price in it", field=name)
-    return Contents(tuple(found.values()), dict(left_out))
+    return Contents(tuple(found.values()), dict(+left_out))
 
 
 def write(prices: Sequence[Price], *, as_csv: bool = False) -> str:
@@ -230,6 +236,8 @@ def _entry(line: int, model: str, entry: Mapping[str, Any], left_out: Counter[st
     chosen = tokens if any(tokens.values()) else {unit: cost for unit, cost in costs.items() if unit not in MILLIONS and cost}
     if not chosen:
         left_out[FREE] += 1
+    for why, pattern in SURCHARGES.items():
+        left_out[why] += any(bool(value) and pattern.search(member) is not None for member, value in entry.items())
     for unit, cost in chosen.items():
         exact = cost * money.MICRO
         amount = int(exact.to_integral_value(ROUND_CEILING))
