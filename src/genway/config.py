@@ -158,6 +158,8 @@ class Relay(Section, frozen=True):
     idle_lease_seconds: after so long without a call a lease is given back.
     tokens_per_minute: for keys without a number of their own; 0 is without limit.
     concurrent_streams: streams at once, for keys without a number of their own; 0 is without limit.
+    keep_days: stored responses, their items, threads and ended batches older than this are forgotten here; 0 keeps them.
+    keep_file_days: files that clients handed in, older than this, are deleted, at their vendors too; 0 keeps them.
     """
 
     durability: Literal["strict", "relaxed"] = "strict"
@@ -174,6 +176,8 @@ class Relay(Section, frozen=True):
     idle_lease_seconds: float = 5
     tokens_per_minute: int = 0
     concurrent_streams: int = 0
+    keep_days: int = 60
+    keep_file_days: int = 0
 
 
 class Local(Section, frozen=True):

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from genway.access import store as access
 from genway.billing import deposits, ledger
 from genway.db import Database
-from genway.db.tables import keys
+from genway.db.tables import keys, metadata
 from genway.errors import BudgetExceeded, InsufficientBalance, Unauthenticated
 from stage import VAULT
 
@@ -75,3 +77,23 @@ def test_what_was_never_taken_is_given_back_as_nothing(database: Database) -> No
     purse.give_back()
     purse.give_back("dep_never")
     assert purse.state == (100, 0, 0)
+
+
+def test_who_gives_back_and_who_takes_never_wait_for_each_other_in_a_ring(postgresql_url: str) -> None:
+    database = Database(postgresql_url)
+    metadata.create_all(database.engine)
+    purse = Purse(database)
+    purse.take(30)
+    waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+    with database.engine.connect() as taking, taking.begin():
+        taking.execute(select(keys.c.id).where(keys.c.id == purse.key_id).with_for_update())
+        giving = threading.Thread(target=purse.give_back)
+        giving.start()
+        until = time.monotonic() + 10
+        while not database.read_now(lambda connection: connection.execute(waits).scalar_one()):
+            assert time.monotonic() < until
+        ledger.hold(taking, purse.account_id, "live", "dep_2", 10, 2.0)
+    giving.join(10)
+    assert not giving.is_alive()
+    assert purse.state == (90, 10, 0)
+    database.close()

@@ -16,9 +16,15 @@ from openai import AsyncOpenAI, BadRequestError, NotFoundError, RateLimitError
 from openai.types import Batch
 
 from genway.billing.prices import Price, set_prices
-from genway.relay import objects
+from genway.billing.tokens import Used
+from genway.db.tables import objects as table
+from genway.db.tables import prices
+from genway.relay import endings, forward, objects
+from genway.relay.endings import LOST_SECONDS
 from genway.relay.keeper import Place, take_deposit
 from genway.relay.objects import About
+from genway.relay.surveys import Tally
+from relay.house import until
 from relay.kept_stage import ANN, BOB, CLAUDE, MODEL, MONEY, TEST, Gateway, batch_lines, gateway
 
 CHAT: Any = "/v1/chat/completions"
@@ -264,7 +270,78 @@ async def test_who_deletes_a_message_batch_before_it_is_charged_pays_all_the_sam
     assert place.audit() == []
 
 
-@pytest.mark.parametrize("endpoint", ["/v1/videos", "/v1/messages", "/v1/nowhere"])
+async def test_a_line_with_numbers_below_zero_brings_no_money(place: Gateway) -> None:
+    sly = batch_lines("two").replace(b'"messages"', b'"max_tokens":-1000000000,"n":-1000000000,"messages"')
+    await batch(place, batch_lines("one") + sly)
+    [row] = place.objects("batches")
+    assert row.held > 1024 * 10
+    assert place.money() == (MONEY - row.held, row.held)
+
+
+async def test_what_has_no_price_any_more_costs_what_was_set_aside_and_no_more(place: Gateway) -> None:
+    made = await batch(place, batch_lines("one"))
+    [row] = place.objects("batches")
+    place.database.write_now(lambda connection: connection.execute(prices.delete()).rowcount)
+    relay = place.application.relay
+    await relay._refresh()
+    kept = await relay.keeper.find(await holder(place), "batches", made.id)
+    await relay.endings.charge(kept, "", [Tally(f"unheard-of-{number}", "chat", Used(input=5)) for number in range(3)])
+    assert len(place.calls()) == 3
+    assert row.held - 3 < sum(call.cost for call in place.calls()) <= row.held
+
+
+async def test_a_batch_whose_channel_is_gone_for_good_gives_the_money_back(place: Gateway) -> None:
+    made = await batch(place, batch_lines("one"))
+    place.database.write_now(lambda connection: connection.execute(table.update().values(credential="none")).rowcount)
+    await place.later()
+    assert place.money()[1] > 0
+    await place.later(LOST_SECONDS)
+    assert place.money() == (MONEY, 0)
+    assert place.spent() == (0, 0)
+    assert place.calls() == []
+    assert place.audit() == []
+    assert await place.later() == 0
+    async with sdk(place) as ann:
+        assert [each.id async for each in ann.batches.list()] == [made.id]
+
+
+async def test_a_vendor_that_takes_long_to_tell_of_one_batch_holds_no_other_up(
+    place: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = await batch(place, batch_lines("one"))
+    place.openai.next(path=f"/v1/batches/{slow.id}", delay=60)
+    monkeypatch.setattr(endings, "EVERY_SECONDS", 0.01)
+    asking = asyncio.create_task(place.application.relay.endings.run())
+    place.now += 10
+    await until(lambda: len(place.openai.asked(f"/v1/batches/{slow.id}")) == 1)
+    other = await batch(place, batch_lines("two"))
+    place.now += 5
+    await until(lambda: other.id in {row.id for row in place.objects("batches") if row.ended_at is not None})
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+
+async def test_results_that_fall_silent_are_read_again_later(place: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = await batch(place, batch_lines("one"))
+    async with sdk(place) as ann:
+        output = (await ann.batches.retrieve(made.id)).output_file_id
+    monkeypatch.setattr(forward, "SILENT_SECONDS", 0.05)
+    place.openai.next(path=f"/v1/files/{output}/content", hold_after=0)
+    assert await place.later() == 1
+    assert place.calls() == []
+    await place.later()
+    assert len(place.calls()) == 1
+
+
+async def test_a_thread_of_somebody_elses_is_refused_in_a_message_batch(place: Gateway) -> None:
+    asked = {"requests": [request("one", thread={"type": "continue", "previous_message_id": "msg_of_bob"})]}
+    refused = await place.ask("POST", "/v1/messages/batches", asked)
+    assert (refused.status, refused.json["error"]["type"]) == (404, "not_found_error")
+    assert place.anthropic.requests == []
+
+
+@pytest.mark.parametrize("endpoint", ["/v1/videos", "/v1/messages", "/v1/nowhere", "/v1/audio/speech"])
 async def test_an_endpoint_that_is_for_no_batch_is_refused(place: Gateway, endpoint: str) -> None:
     asked = {"input_file_id": "file-1", "endpoint": endpoint, "completion_window": "24h"}
     refused = await place.ask("POST", "/v1/batches", asked)

@@ -11,6 +11,7 @@ import pytest
 from anthropic import AsyncAnthropic, BadRequestError
 from anthropic import NotFoundError as NoMessageFile
 from openai import AsyncOpenAI, NotFoundError
+from openai.types import Batch
 
 from genway.db.tables import objects
 from genway.relay import forward
@@ -219,3 +220,75 @@ async def test_a_thing_whose_channel_is_gone_says_so(place: Gateway) -> None:
     made = await place.ask("POST", "/v1/files", form(b"hello", purpose="user_data"))
     place.database.write_now(lambda connection: connection.execute(objects.update().values(credential="none")).rowcount)
     assert (await place.ask("GET", f"/v1/files/{made.json['id']}")).status == 503
+
+
+@pytest.mark.parametrize("answer", [b"nonsense", b"{}"])
+async def test_a_file_without_an_id_is_no_file(place: Gateway, answer: bytes) -> None:
+    place.openai.next(path="/v1/files", raw=answer, content_type="application/json")
+    refused = await place.ask("POST", "/v1/files", form(b"hello", purpose="user_data"))
+    assert (refused.status, refused.json["error"]["code"]) == (502, "upstream_failed")
+    assert place.objects() == []
+
+
+async def test_a_form_with_two_files_is_refused_here_for_a_test_key(place: Gateway) -> None:
+    two = form(b"one", purpose="user_data")
+    two.add_field("file", b"two", filename="b.txt")
+    refused = await place.ask("POST", "/v1/files", two, key=TEST)
+    assert (refused.status, refused.json["error"]["param"]) == (400, "file")
+
+
+async def batched(place: Gateway) -> Batch:
+    """A batch that has been seen to end, and is not charged yet."""
+    async with sdk(place) as ann:
+        file = await ann.files.create(file=("in.jsonl", batch_lines("one")), purpose="batch")
+        made = await ann.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+        return await ann.batches.retrieve(made.id)
+
+
+async def test_who_deletes_the_results_of_a_batch_pays_for_them_all_the_same(place: Gateway) -> None:
+    output = str((await batched(place)).output_file_id)
+    async with sdk(place) as ann:
+        assert (await ann.files.delete(output)).deleted
+    [call] = place.calls()
+    assert not call.estimated
+    assert call.output_tokens > 0
+
+
+async def test_results_that_cannot_be_charged_now_cannot_be_deleted_now(place: Gateway) -> None:
+    output = str((await batched(place)).output_file_id)
+    place.openai.next(path=f"/v1/files/{output}/content", status=500)
+    assert (await place.ask("DELETE", f"/v1/files/{output}")).status == 502
+    assert output in place.openai.files.files
+    assert (await place.ask("DELETE", f"/v1/files/{output}")).status == 200
+    assert len(place.calls()) == 1
+
+
+async def test_deleted_results_do_not_come_back_when_their_batch_is_looked_at(place: Gateway) -> None:
+    done = await batched(place)
+    async with sdk(place) as ann:
+        await ann.files.delete(str(done.output_file_id))
+        await ann.batches.retrieve(done.id)
+        assert [file.id async for file in ann.files.list()] == [done.input_file_id]
+
+
+async def test_a_file_that_its_vendor_lost_does_not_hide_the_others(place: Gateway) -> None:
+    done = await batched(place)
+    del place.openai.files.files[str(done.output_file_id)]
+    async with sdk(place) as ann:
+        listed = {file.id: file.status async for file in ann.files.list()}
+    assert listed == {done.input_file_id: "processed", done.output_file_id: "error"}
+
+
+@pytest.mark.parametrize("key", [ANN, TEST])
+async def test_a_file_that_does_not_come_is_not_waited_for_without_end(place: Gateway, key: str) -> None:
+    place.application.relay.keeper.upload_seconds = 0.05
+    begun = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+
+    async def stalls() -> AsyncIterator[bytes]:
+        yield begun
+        await asyncio.sleep(60)
+
+    headers = {"authorization": f"Bearer {key}", "content-type": "multipart/form-data; boundary=b"}
+    async with place.http.post(f"{place.url}/v1/files", data=stalls(), headers=headers) as answer:
+        assert answer.status == 408
+        assert (await answer.json())["error"]["code"] == "body_too_slow"

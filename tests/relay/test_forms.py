@@ -372,6 +372,16 @@ def test_a_transcript_comes_as_events(stage: Stage, number: str) -> None:
     assert msgspec.json.decode(call.used)["audio_input"] == 25
 
 
+def test_a_stream_that_is_asked_for_behind_a_large_file_comes_as_events_all_the_same(stage: Stage, number: str) -> None:
+    sound = ("file", ("a.wav", wav(40.0)))
+    answer = post(stage, form(("model", "gpt-4o-transcribe"), sound, ("stream", "true")), x_request_id=number)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.text.rstrip().splitlines()[-1].startswith('data: {"type":"transcript.text.done"')
+    call = stage.recorded(number)
+    assert (call.outcome, call.estimated) == ("done", False)
+    assert call.cost > 0
+
+
 def test_a_client_that_leaves_in_the_middle_of_a_transcript_pays_for_what_was_heard(stage: Stage, number: str) -> None:
     stage.vendor.next(hold_after=2)
     body = form(("model", "gpt-4o-transcribe"), ("stream", "true"), ("file", ("a.wav", wav(4.0))))

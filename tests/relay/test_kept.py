@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from openai import AsyncOpenAI, NotFoundError
+from yarl import URL
 
+from genway.relay import sse
+from genway.relay.keeper import HeldBack
 from relay.kept_stage import ANN, BOB, MODEL, MONEY, TEST, Gateway, gateway
 
 
@@ -179,6 +183,8 @@ async def test_a_background_response_that_the_vendor_lost_is_charged_for_what_we
     await place.ask("POST", "/v1/responses", {"model": MODEL, "input": "one", "background": True})
     place.openai.responses.kept.clear()
     await place.later()
+    assert place.calls() == [], "what was made a moment ago may not be seen everywhere yet"
+    await place.later(3600)
     [call] = place.calls()
     assert call.estimated
     assert place.objects("responses")[0].ended_at is not None
@@ -193,6 +199,54 @@ async def test_a_vendor_that_does_not_answer_is_asked_again_later(place: Gateway
     for _ in range(3):
         await place.later()
     assert len(place.calls()) == 1
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("responses", b'"code":"server_error"'), ("messages", b'"type":"api_error"')])
+async def test_a_stream_that_cannot_be_put_on_record_says_so_in_its_own_format(kind: str, shape: bytes) -> None:
+    async def keep(_: bytes) -> None:
+        raise RuntimeError("no disk")
+
+    source = Still(b'data: {"type": "first"}\n\n')
+    seen: list[bytes] = []
+    ended: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+    HeldBack(source, keep, kind, "req_1").flow(seen.append, ended.set_result)
+    assert await asyncio.wait_for(ended, 5) is None
+    [told] = seen
+    assert shape in told
+    assert b"first" not in told
+    assert source.aborted
+
+
+async def test_a_first_event_without_end_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def keep(_: bytes) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(sse, "LONGEST_EVENT", 10)
+    source = Still(b"data: " + b"x" * 100)
+    problems: list[str | None] = []
+    HeldBack(source, keep, "responses", "req_1").flow(lambda data: None, problems.append)
+    assert problems[0] is not None
+    assert source.aborted
+
+
+class Still:
+    """A source that gives one piece and then waits."""
+
+    def __init__(self, piece: bytes) -> None:
+        self.piece = piece
+        self.aborted = self.ended = False
+
+    def flow(self, on_data: Callable[[bytes], None], on_end: Callable[[str | None], None]) -> None:
+        on_data(self.piece)
+
+    def pause(self, paused: bool) -> None:
+        pass
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def linger(self, seconds: float) -> None:
+        pass
 
 
 async def test_a_conversation_belongs_to_its_account(place: Gateway) -> None:
@@ -211,6 +265,58 @@ async def test_a_conversation_belongs_to_its_account(place: Gateway) -> None:
         ):
             with pytest.raises(NotFoundError):
                 await use
+
+
+@pytest.mark.parametrize(
+    "rest", ["../files/file-1/content", "%2e%2e/files/file-1", "items/../../files", "items/%2E%2E", "items/a%3Fb"]
+)
+async def test_a_conversations_path_leads_nowhere_else(place: Gateway, rest: str) -> None:
+    place.openai.next(path="/v1/conversations", body={"id": "conv_1", "object": "conversation", "created_at": 1})
+    await place.ask("POST", "/v1/conversations", {})
+    asked = len(place.openai.requests)
+    url = URL(f"{place.url}/v1/conversations/conv_1/{rest}", encoded=True)
+    async with place.http.get(url, headers={"authorization": f"Bearer {ANN}"}) as answer:
+        assert answer.status == 404
+    assert len(place.openai.requests) == asked
+
+
+async def test_the_items_of_a_conversation_are_the_accounts_own(place: Gateway) -> None:
+    place.openai.next(path="/v1/conversations", body={"id": "conv_1", "object": "conversation", "created_at": 1})
+    await place.ask("POST", "/v1/conversations", {}, BOB)
+    made = (await place.ask("POST", "/v1/responses", {"model": MODEL, "input": "one"})).json
+    foreign = {"items": [{"id": made["output"][0]["id"]}]}
+    asked = len(place.openai.requests)
+    for path in ("/v1/conversations", "/v1/conversations/conv_1/items"):
+        refused = await place.ask("POST", path, foreign, BOB)
+        assert (refused.status, refused.json["error"]["param"]) == (404, "items[0]")
+    assert len(place.openai.requests) == asked
+    place.openai.next(path="/v1/conversations/conv_1/items/msg_1", body={"id": "msg_1", "type": "message"})
+    assert (await place.ask("GET", "/v1/conversations/conv_1/items/msg_1", key=BOB)).json["id"] == "msg_1"
+    assert (await place.ask("GET", "/v1/conversations/conv_1/items/msg_1")).status == 404
+
+
+async def test_an_item_that_has_the_name_of_unpaid_work_does_not_hide_it(place: Gateway) -> None:
+    async with sdk(place) as ann:
+        going = await ann.responses.create(model=MODEL, input="one", background=True)
+        made = await ann.responses.create(model=MODEL, input="two")
+    items = {"object": "list", "data": [{"id": going.id, "type": "message"}]}
+    place.openai.next(path=f"/v1/responses/{made.id}/input_items", body=items)
+    await place.ask("GET", f"/v1/responses/{made.id}/input_items")
+    for _ in range(2):
+        await place.later()
+    assert len(place.calls("responses")) == 2
+    await place.settled()
+    assert place.money() == (MONEY - sum(call.cost for call in place.calls()), 0)
+
+
+async def test_work_that_the_vendor_gives_twice_has_one_deposit(place: Gateway) -> None:
+    said = {"id": "resp_same", "object": "response", "status": "queued", "output": []}
+    for _ in range(2):
+        place.openai.next(path="/v1/responses", body=said)
+        await place.ask("POST", "/v1/responses", {"model": MODEL, "input": "one", "background": True})
+    await place.settled()
+    [row] = place.objects("responses")
+    assert place.money() == (MONEY - row.held, row.held)
 
 
 async def test_a_test_key_has_its_responses_kept_here(place: Gateway) -> None:

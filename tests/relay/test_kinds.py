@@ -67,6 +67,8 @@ def test_what_stands_after_v1(path: str, rest: str) -> None:
         ({"stream": True, "max_tokens": 5}, True, 5),
         ({"stream": False, "max_tokens": 5, "max_completion_tokens": 7}, False, 7),
         ({"stream": None, "max_output_tokens": 9}, False, 9),
+        ({"max_tokens": -1}, False, None),
+        ({"max_completion_tokens": -(10**9), "max_tokens": 5}, False, None),
         ({"stream_format": "sse"}, True, None),
         ({"stream_format": "audio"}, False, None),
     ],

@@ -3,8 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 
 from genway.db import Database
+from genway.db.tables import accounts
 from genway.relay import objects
 from genway.relay.objects import About, Kept
 
@@ -82,3 +84,83 @@ def test_a_thing_ends_once(database: Database) -> None:
     put(database, kept)
     assert [database.write_now(lambda connection: objects.end(connection, kept, 11, "{}")) for _ in range(2)] == [True, False]
     assert not database.read_now(lambda connection: objects.any_due(connection, 1e12))
+
+
+def test_no_item_takes_the_place_of_something_else(database: Database) -> None:
+    batch = thing("batch_1", kind="batches", next_at=10.0, held=5, about=msgspec.json.encode(About(reference="dep")).decode())
+    put(database, batch, thing("file-1"))
+    put(database, thing("batch_1", kind="items"), thing("file-1", kind="items"))
+    kept = {name: found(database, name) for name in ("batch_1", "file-1")}
+    assert [each.kind for each in kept.values() if each is not None] == ["batches", "files"]
+    put(database, thing("batch_1", kind="batches"))
+    assert found(database, "batch_1") == batch
+
+
+def test_more_ids_can_be_looked_for_than_fit_one_statement(database: Database) -> None:
+    put(database, thing("file-1"), thing("file-70000"))
+    names = [f"file-{number}" for number in range(70_001)] + ["nul\0"]
+    assert database.read_now(lambda connection: objects.find(connection, "ann", "live", names)).keys() == {
+        "file-1",
+        "file-70000",
+    }
+
+
+def test_a_name_that_no_database_can_hold_is_not_found(database: Database) -> None:
+    assert found(database, "file-\0") is None
+    rows = database.read_now(lambda connection: objects.page(connection, "ann", "live", "files", limit=9, after="\0"))
+    assert rows == ([], False)
+
+
+def test_what_was_on_its_way_comes_to_be_once(database: Database) -> None:
+    first, second = (thing(name, kind="unmade", next_at=10.0, held=7) for name in ("dep_1", "dep_2"))
+    made = thing("batch_1", kind="batches", next_at=10.0, held=7)
+    put(database, first, second)
+    told = [database.write_now(lambda connection, was=was: objects.replace(connection, was, made)) for was in (first, second)]  # type: ignore[misc]
+    assert told == [True, False]
+    assert found(database, "dep_1") is None
+    assert found(database, "dep_2") == second
+
+
+def test_what_comes_to_be_after_it_was_given_up_has_no_deposit_any_more(database: Database) -> None:
+    made = thing("batch_1", kind="batches", next_at=10.0, held=7)
+    assert database.write_now(lambda connection: objects.replace(connection, thing("dep_1", kind="unmade"), made))
+    kept = found(database, "batch_1")
+    assert kept is not None
+    assert kept.held == 0
+
+
+def test_what_is_old_is_found_of_every_account_but_never_what_goes_on(database: Database) -> None:
+    def begin(connection: Connection) -> None:
+        for name in ("ann", "bob"):
+            connection.execute(
+                accounts.insert(), {"id": name, "name": name, "currency": "USD", "created_at": 1.0, "callback_secret": b""}
+            )
+
+    database.write_now(begin)
+    put(
+        database,
+        thing("resp_1", kind="responses", created_at=1.0),
+        thing("resp_2", kind="responses", created_at=9.0),
+        thing("resp_3", kind="responses", created_at=1.0, next_at=1.0),
+        thing("resp_4", kind="responses", created_at=1.0, account_id="bob", mode="test"),
+        thing("batch_1", kind="batches", created_at=1.0, ended_at=2.0),
+        thing("dep_1", kind="unmade", created_at=1.0, next_at=2.0),
+        thing("file-1", created_at=1.0),
+        thing("file-2", created_at=1.0, deleted_at=2.0),
+        thing("conv_1", kind="conversations", created_at=1.0),
+    )
+    old = database.read_now(lambda connection: objects.old(connection, ("responses", "batches"), 5.0, 99))
+    assert sorted(kept.id for kept in old) == ["batch_1", "file-2", "resp_1", "resp_4"]
+    database.write_now(lambda connection: objects.forget(connection, old))
+    assert database.read_now(lambda connection: objects.old(connection, ("responses", "batches"), 5.0, 99)) == []
+    assert found(database, "resp_3") is not None
+    files = database.read_now(lambda connection: objects.old_files(connection, 5.0, 9, 0))
+    assert [kept.id for kept in files] == ["file-1"]
+
+
+def test_what_has_begun_anew_meanwhile_is_not_forgotten(database: Database) -> None:
+    was = thing("resp_1", kind="responses")
+    put(database, was)
+    put(database, thing("resp_1", kind="responses", next_at=5.0))
+    database.write_now(lambda connection: objects.forget(connection, [was]))
+    assert found(database, "resp_1") is not None

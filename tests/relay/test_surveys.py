@@ -44,7 +44,31 @@ async def test_what_the_lines_may_cost_is_counted_by_model() -> None:
 
 async def test_no_more_output_is_counted_than_is_asked_for() -> None:
     bodies = [msgspec.json.encode({"model": "m", "max_tokens": most}) for most in (10, 5000)]
-    assert surveys.of_requests(bodies, 1000).likely["m"].output == 1010
+    assert (await surveys.of_requests(bodies, 1000)).likely["m"].output == 1010
+
+
+async def test_numbers_below_zero_make_no_batch_cheaper() -> None:
+    honest = msgspec.json.encode({"model": "m", "max_tokens": 100})
+    sly = msgspec.json.encode({"model": "m", "max_tokens": -(10**9), "n": -(10**9)})
+    used = (await surveys.of_requests([honest, sly], 1000)).likely["m"]
+    assert (used.output, used.images) == (100 + 1000, 2)
+
+
+async def test_no_number_of_things_is_beyond_all_measure() -> None:
+    body = msgspec.json.encode({"model": "m", "n": 2**62})
+    assert (await surveys.of_requests([body], 1000)).likely["m"].images == surveys.MOST_THINGS
+
+
+async def test_a_thread_that_a_message_goes_on_with_is_named() -> None:
+    thread = {"type": "continue", "previous_message_id": "msg_1"}
+    survey = await surveys.of_requests([msgspec.json.encode({"model": "m", "thread": thread})], 1000)
+    assert [(each.kind, each.id) for each in survey.names.values()] == [("threads", "msg_1")]
+
+
+async def test_a_result_may_be_longer_than_a_line_that_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surveys, "LONGEST_LINE", 10)
+    found = await surveys.results(pieces(line("m", 5), 8), About(call="chat", models=("m",)))
+    assert found["m"].used.input == 5
 
 
 def line(model: str, tokens: int, status: int = 200) -> bytes:

@@ -43,11 +43,15 @@ class File(msgspec.Struct):
 
 
 class Files:
-    """The calls below /v1/files and /v1/batches. A batch is in progress when it is made and done when it is asked for."""
+    """The calls below /v1/files and /v1/batches. A batch is in progress when it is made and done when it is asked for.
+
+    created: when batches are made, in Unix seconds.
+    """
 
     def __init__(self, vendor: RelayVendor) -> None:
         self.files: dict[str, File] = {}
         self.batches: dict[str, dict[str, Any]] = {}
+        self.created = CREATED
         self._vendor = vendor
         self._made = 0
 
@@ -99,18 +103,24 @@ class Files:
             "status": "in_progress",
             "output_file_id": None,
             "error_file_id": None,
-            "created_at": CREATED,
-            "in_progress_at": CREATED + 1,
-            "expires_at": CREATED + DAY,
+            "created_at": self.created,
+            "in_progress_at": self.created + 1,
+            "expires_at": self.created + DAY,
             "request_counts": {"total": 0, "completed": 0, "failed": 0},
             "metadata": body.metadata,
         }
         return answered(self.batches[batch_id])
 
     def list_batches(self, call: Call) -> Reply:
-        rows = list(self.batches.values())
-        ends = {"first_id": rows[0]["id"], "last_id": rows[-1]["id"]} if rows else {"first_id": None, "last_id": None}
-        return answered({"object": "list", "data": rows, "has_more": False, **ends})
+        """The newest first."""
+        rows = list(reversed(self.batches.values()))
+        after = call.seen.query.get("after")
+        if after is not None:
+            rows = rows[[row["id"] for row in rows].index(after) + 1 :]
+        limit = int(call.seen.query.get("limit", "20"))
+        shown = rows[:limit]
+        ends = {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]} if shown else {"first_id": None, "last_id": None}
+        return answered({"object": "list", "data": shown, "has_more": len(rows) > limit, **ends})
 
     def retrieve_batch(self, call: Call) -> Reply:
         batch = self._batch(call.ids["id"])

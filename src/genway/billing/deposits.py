@@ -19,6 +19,7 @@ _key = (
     .where(keys.c.id == bindparam("i"), keys.c.revoked_at.is_(None))
     .with_for_update()
 )
+_locked = select(keys.c.id).where(keys.c.id == bindparam("i")).with_for_update()
 _move = update(keys).where(keys.c.id == bindparam("i")).values(held=keys.c.held + bindparam("a"))
 
 
@@ -40,6 +41,7 @@ def take(connection: Connection, *, account_id: str, key_id: str, mode: str, ref
 
 def give_back(connection: Connection, *, key_id: str, reference: str, now: float) -> None:
     """Give a deposit back, whole; one that was never taken is fine."""
+    connection.execute(_locked, {"i": key_id})  # the key before the books, as everybody has it, so that nobody waits in a ring
     amount = ledger.release(connection, reference, now, DEPOSIT)
     if amount:
         connection.execute(_move, {"i": key_id, "a": -amount})

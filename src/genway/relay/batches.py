@@ -7,29 +7,31 @@ batch has ended (`endings.py`).
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 from sqlalchemy import Connection
 from uuid_utils import uuid7
 
 from genway.errors import Conflict, GenwayError, InvalidRequest, NoChannel, NotFound
-from genway.relay import forward, kinds, objects, offline, surveys
+from genway.relay import forward, kinds, objects, offline, surveys, unmade
 from genway.relay.desk import Inquiry, Routes, Told
 from genway.relay.errors import Passed
 from genway.relay.files import page, with_results_url
-from genway.relay.forward import Post
-from genway.relay.keeper import Place, take_deposit
+from genway.relay.forward import Post, Unheard
+from genway.relay.keeper import Keeper, Place, take_deposit
 from genway.relay.kinds import ROUTES
 from genway.relay.mentions import Mention
 from genway.relay.objects import About, Kept, Sort
 from genway.relay.surveys import Survey
 from genway.routing.channels import LOCAL
 
+log = structlog.get_logger(__name__)
 routes = Routes()
 
-UNMADE_SECONDS = 1800.0
-"""After so long a batch that was on its way when its process died is given up, and its deposit given back."""
+NOT_IN_BATCHES = frozenset({"speech", "rerank"})
 
 
 class Create(msgspec.Struct):
@@ -57,7 +59,7 @@ async def create(inquiry: Inquiry) -> Told:
     body = await inquiry.body()
     asked = _read(body, Create)
     kind = ROUTES.get(asked.endpoint)
-    if kind is None or kind.body != "json" or kind.wire != "openai":
+    if kind is None or kind.body != "json" or kind.wire != "openai" or kind.name in NOT_IN_BATCHES:
         raise InvalidRequest(f"not an endpoint that a batch can be for: {asked.endpoint[:100]}", field="endpoint")
     keeper = inquiry.relay.keeper
     file = await keeper.named(inquiry.caller, [Mention("files", asked.input_file_id, "input_file_id")])
@@ -69,7 +71,7 @@ async def create(inquiry: Inquiry) -> Told:
     reply = await forward.at(inquiry, place, "GET", "files", f"/{file.id}/content")
     survey = await surveys.of_file(forward.pieces(reply), kind.name, asked.endpoint, keeper.settings.reserve_tokens)
     await _check(inquiry, survey, place)
-    return Told(await _make(inquiry, survey, place, "batches", kind.name, body))
+    return Told(await _make(inquiry, survey, place, "batches", kind.name, body, file.id))
 
 
 @routes.on("POST", "/messages/batches", wire="anthropic", counts=True)
@@ -77,7 +79,7 @@ async def create_messages(inquiry: Inquiry) -> Told:
     body = await inquiry.body()
     requests = _read(body, CreateMessages).requests
     keeper = inquiry.relay.keeper
-    survey = surveys.of_requests((bytes(request.params) for request in requests), keeper.settings.reserve_tokens)
+    survey = await surveys.of_requests((bytes(request.params) for request in requests), keeper.settings.reserve_tokens)
     named = await keeper.named(inquiry.caller, list(survey.names.values())) if survey.names else None
     if keeper.is_local(inquiry.caller):
         pairs = [(request.custom_id, bytes(request.params)) for request in requests]
@@ -171,15 +173,16 @@ async def _check(inquiry: Inquiry, survey: Survey, place: Place) -> None:
             raise NotFound(f"{kept.id} is kept at another place than the batch", field=named[0].field)
 
 
-async def _make(inquiry: Inquiry, survey: Survey, place: Place, kind: Sort, call: str, body: bytes) -> bytes:
+async def _make(inquiry: Inquiry, survey: Survey, place: Place, kind: Sort, call: str, body: bytes, file: str = "") -> bytes:
     """Set the likely cost aside, have the vendor make the batch, and record whose it is.
 
-    Raises InsufficientBalance or BudgetExceeded; the vendor has not been asked then.
+    file: what it is made of, by which it is found again where the vendor's answer is lost. Raises InsufficientBalance or
+    BudgetExceeded; the vendor has not been asked then.
     """
     keeper, caller = inquiry.relay.keeper, inquiry.caller
     held = 0
     for model, used in survey.likely.items():
-        card = inquiry.relay.batch_card(call, place.seat, model)
+        card = inquiry.relay.cards.batch(call, place.seat, model)
         if card is None:
             raise NoChannel(f"{model} has no price for {call}; set one with `genway price set`", field="model")
         held += card.cost(used)
@@ -187,27 +190,48 @@ async def _make(inquiry: Inquiry, survey: Survey, place: Place, kind: Sort, call
         call=call,
         models=tuple(survey.likely),
         tokens=survey.tokens,
+        file=file,
         request_id=inquiry.request_id,
         reference=f"dep_{uuid7().hex}",
     )
     now = keeper.clock()
     more = {"held": held, "about": msgspec.json.encode(about).decode(), "model": ",".join(survey.likely)[:200]}
-    unmade = keeper.row(caller, "unmade", about.reference, place, next_at=now + UNMADE_SECONDS, **more)
+    begun = keeper.row(caller, "unmade", about.reference, place, **more)
+    begun.next_at = unmade.first_turn(begun)
 
     def begin(connection: Connection) -> None:
-        take_deposit(connection, unmade, now)
-        objects.put(connection, [unmade])
+        take_deposit(connection, begun, now)
+        objects.put(connection, [begun])
 
     await keeper.database.write(begin)
     try:
-        answer = await forward.whole(await forward.at(inquiry, place, "POST", kind, "", Post(body)))
+        answer = await forward.whole(await forward.at(inquiry, place, "POST", kind, "", Post(body, once=True)))
+        name = forward.id_of(answer)
+        if not name:
+            raise Unheard("the upstream's answer is not what its format says")
+    except Unheard as lost:
+        return await _found(keeper, begun, lost)
     except (GenwayError, Passed):
-        await keeper.database.write(lambda connection: objects.give_up(connection, unmade, now))
+        await keeper.database.write(lambda connection: objects.give_up(connection, begun, now))
         raise
-    name = forward.id_of(answer)
     kept = keeper.row(caller, kind, name, place, body=answer.decode(), next_at=keeper.clock() + objects.FIRST_WAIT, **more)
-    await keeper.database.write(lambda connection: objects.replace(connection, unmade, kept))
+    await keeper.database.write(lambda connection: objects.replace(connection, begun, kept))
     return answer
+
+
+async def _found(keeper: Keeper, begun: Kept, lost: Unheard) -> bytes:
+    """The batch whose answer was lost, where the vendor lists it already. Raises `lost` where it does not."""
+    now = keeper.clock()
+    if not begun.details.file:
+        log.error("batch.outcome_unknown", reference=begun.id, channel=begun.channel_id, account=begun.account_id)
+        await keeper.database.write(lambda connection: objects.give_up(connection, begun, now))
+        raise lost
+    until = now + unmade.DOUBT_SECONDS
+    await keeper.database.write(lambda connection: objects.doubt(connection, begun, now, until))
+    with contextlib.suppress(GenwayError):
+        if (body := await unmade.look(keeper, begun)) is not None:
+            return body
+    raise Unheard(f"{lost.message}; if the batch was made all the same, it will be listed here")
 
 
 async def _told(inquiry: Inquiry, kept: Kept) -> bytes:

@@ -13,11 +13,11 @@ from uuid_utils import uuid7
 from genway.billing import leases
 from genway.billing.leases import CallRow
 from genway.billing.tokens import Card, Used
-from genway.errors import Unavailable
-from genway.relay import forward, objects, surveys, usage
+from genway.errors import InvalidRequest, Unavailable
+from genway.relay import forward, objects, surveys, unmade, usage
 from genway.relay.errors import Passed
-from genway.relay.keeper import ENDED, Keeper, take_deposit
-from genway.relay.objects import Kept
+from genway.relay.keeper import ENDED, Keeper, Place, take_deposit
+from genway.relay.objects import About, Kept
 from genway.relay.seats import Seat
 from genway.relay.surveys import Tally
 
@@ -25,6 +25,13 @@ log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 1.0
 AT_ONCE = 8
+ASK_SECONDS = 30.0
+GONE_SECONDS = 3600.0
+"""So old a thing must be before its vendor is believed that it never was."""
+
+LOST_SECONDS = 7 * 24 * 3600.0
+"""So old a thing whose channel is not in use any more is given up: nothing is charged, and its deposit is given back."""
+
 BATCH_ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
 
@@ -56,47 +63,67 @@ class Endings:
         self._batch_price = batch_price
 
     async def run(self) -> None:
-        """Ask the vendors, for as long as the process lives."""
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            try:
-                await self.look()
-            except Exception as error:
-                log.error("batches.not_asked", why=str(error))
+        """Ask the vendors, for as long as the process lives; one that takes long holds nobody else up."""
+        async with asyncio.TaskGroup() as group:
+            under_way: set[asyncio.Task[None]] = set()
+            while True:
+                await asyncio.sleep(EVERY_SECONDS)
+                try:
+                    for kept in await self._due(AT_ONCE - len(under_way)):
+                        job = group.create_task(self._tried(kept))
+                        under_way.add(job)
+                        job.add_done_callback(under_way.discard)
+                except Exception as error:
+                    log.error("batches.not_asked", why=str(error))
 
     async def look(self) -> int:
         """Ask about all whose turn it is; returns how many that were."""
-        now = self._keeper.clock()
-        if not await self._keeper.database.read(lambda connection: objects.any_due(connection, now)):
-            return 0
-        found: list[Kept] = await self._keeper.database.write(lambda connection: objects.due(connection, now, AT_ONCE))
-        for kept, outcome in zip(found, await asyncio.gather(*map(self.ask, found), return_exceptions=True), strict=True):
-            if isinstance(outcome, Exception):
-                log.warning("batch.not_asked", id=kept.id, kind=kept.kind, why=str(outcome))
+        found = await self._due(AT_ONCE)
+        await asyncio.gather(*map(self._tried, found))
         return len(found)
+
+    async def _due(self, most: int) -> list[Kept]:
+        now = self._keeper.clock()
+        if most <= 0 or not await self._keeper.database.read(lambda connection: objects.any_due(connection, now)):
+            return []
+        found: list[Kept] = await self._keeper.database.write(lambda connection: objects.due(connection, now, most))
+        return found
+
+    async def _tried(self, kept: Kept) -> None:
+        """Ask about one thing, whatever happens."""
+        try:
+            await self.ask(kept)
+        except Exception as error:
+            log.warning("batch.not_asked", id=kept.id, kind=kept.kind, why=str(error))
 
     async def ask(self, kept: Kept) -> None:
         """Ask the vendor how one thing fares. Raises GenwayError where it does not say."""
         if kept.kind == "unmade":
-            log.error("batch.outcome_unknown", reference=kept.id, channel=kept.channel_id, account=kept.account_id)
-            now = self._keeper.clock()
-            await self._keeper.database.write(lambda connection: objects.give_up(connection, kept, now))
+            await unmade.look(self._keeper, kept)
+            return
+        age = self._keeper.clock() - kept.created_at
+        try:
+            place = self._keeper.place(kept)
+        except Unavailable:
+            if age < LOST_SECONDS:
+                raise
+            log.error("batch.lost", id=kept.id, kind=kept.kind, channel=kept.channel_id, account=kept.account_id)
+            await self.charge(kept, "", [])
             return
         try:
-            body = await self.fetch(kept, "")
+            body = await self.fetch(kept, place)
         except Passed as refused:
-            if refused.status != 404:
+            if refused.status != 404 or age < GONE_SECONDS:
                 raise Unavailable(f"the vendor answered {refused.status}") from None
             # The vendor has it no more, and never will say what it cost.
             await self.charge(kept, "", [self._guess(kept)])
             return
         await self.heard(kept, body)
 
-    async def fetch(self, kept: Kept, rest: str) -> bytes:
+    async def fetch(self, kept: Kept, place: Place) -> bytes:
         """What the vendor answers about a thing. Raises Passed or GenwayError."""
-        place = self._keeper.place(kept)
-        where = forward.target(place.seat, forward.PATHS[kept.kind], f"/{kept.id}{rest}")
-        return await forward.whole(await forward.ask(self._keeper.pool, place, "GET", where))
+        where = forward.target(place.seat, forward.PATHS[kept.kind], f"/{kept.id}")
+        return await forward.whole(await forward.ask(self._keeper.pool, place, "GET", where, seconds=ASK_SECONDS))
 
     async def heard(self, kept: Kept, body: bytes) -> None:
         """The vendor has told how a thing fares: charge it where it has ended. Nothing told: ask soon. Raises GenwayError."""
@@ -142,7 +169,7 @@ class Endings:
         if kept.kind == "responses":
             return
         names = [name for name in (state.output_file_id, state.error_file_id) if name]
-        about = msgspec.json.encode(objects.About(purpose="batch_output")).decode()
+        about = msgspec.json.encode(About(purpose="batch_output", batch=kept.id)).decode()
         files = [
             msgspec.structs.replace(
                 kept, id=name, kind="files", about=about, body="", held=0, next_at=None, ended_at=None,
@@ -152,7 +179,7 @@ class Endings:
         ]  # fmt: skip
 
         def write(connection: Connection) -> None:
-            known = objects.find(connection, kept.account_id, kept.mode, names) if names else {}
+            known = objects.known(connection, kept.account_id, kept.mode, names)
             objects.put(connection, [file for file in files if file.id not in known])
             objects.tell(connection, kept, body.decode())
 
@@ -178,10 +205,10 @@ class Endings:
         place = self._keeper.place(kept)
         where = forward.target(place.seat, kind, f"/{name}{rest}")
         try:
-            reply = await forward.ask(self._keeper.pool, place, "GET", where)
-        except Passed:
+            reply = await forward.ask(self._keeper.pool, place, "GET", where, seconds=ASK_SECONDS)
+            return await surveys.results(forward.pieces(reply), kept.details)
+        except (Passed, InvalidRequest):
             return None
-        return await surveys.results(forward.pieces(reply), kept.details)
 
     def _guess(self, kept: Kept) -> Tally:
         """Where the vendor never says what was used: what had gone in, at least."""
@@ -191,14 +218,15 @@ class Endings:
 
     async def charge(self, kept: Kept, body: str, tallies: list[Tally]) -> bool:
         """Put on record what it cost and give the deposit back; False where that was done before. Raises Unavailable."""
-        rows = [self._row(kept, tally) for tally in tallies if tally.used.calls or tally.used.read or tally.used.produced]
+        counted = [tally for tally in tallies if tally.used.calls or tally.used.read or tally.used.produced]
+        rows = [self._row(kept, tally, kept.held // len(counted)) for tally in counted]
         now = self._keeper.clock()
 
         def write(connection: Connection) -> bool:
             if not objects.end(connection, kept, now, body):
                 return False
             if rows:
-                leases.record(connection, rows, now)
+                leases.record(connection, list(map(leases.fitted, rows)), now)
             return True
 
         charged: bool = await self._keeper.database.write(write)
@@ -225,11 +253,12 @@ class Endings:
 
         await self._keeper.database.write(write)
 
-    def _row(self, kept: Kept, tally: Tally) -> CallRow:
+    def _row(self, kept: Kept, tally: Tally, share: int) -> CallRow:
+        """share: of what was set aside, which is charged where nobody says any more what the model costs."""
         seat = self._keeper.board.seat(kept.channel_id)
         price = self._price if kept.kind == "responses" else self._batch_price
         card = price(tally.kind, seat, tally.model) if seat is not None else None
-        cost = card.cost(tally.used) if card is not None else kept.held
+        cost = card.cost(tally.used) if card is not None else share
         return self._call(kept, tally, cost, seat.vendor_model(tally.model) if seat is not None else tally.model)
 
     def _call(self, kept: Kept, tally: Tally, cost: int, vendor_model: str) -> CallRow:

@@ -7,9 +7,10 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from genway.errors import InvalidRequest
+from genway.errors import Conflict, GenwayError, InvalidRequest
 from genway.relay import forward, objects, offline
 from genway.relay.desk import Inquiry, Routes, Told
+from genway.relay.errors import Passed, UpstreamFailed
 from genway.relay.forward import Post
 from genway.relay.objects import About, Kept, Sort
 from genway.routing.channels import LOCAL
@@ -41,9 +42,14 @@ async def upload(inquiry: Inquiry) -> Told:
     form = inquiry.exchange.header(b"content-type")
     if not form.lower().startswith(b"multipart/form-data"):
         raise InvalidRequest("multipart/form-data with a part `file`", field="Content-Type")
-    post = Post(await forward.upload(inquiry.exchange, keeper.most_upload), form)
+    post = Post(await forward.upload(inquiry.exchange, keeper.most_upload, keeper.upload_seconds), form)
     body = await forward.whole(await forward.at(inquiry, place, "POST", "files", "", post))
-    made = msgspec.json.decode(body, type=Made)
+    try:
+        made = msgspec.json.decode(body, type=Made)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        made = Made()
+    if not made.id:
+        raise UpstreamFailed("the upstream's answer is not what its format says")
     about = msgspec.json.encode(About(purpose=made.purpose)).decode()
     await keeper.keep([keeper.row(inquiry.caller, kind, made.id, place, body=body.decode(), about=about)])
     return Told(body)
@@ -74,6 +80,8 @@ async def show(inquiry: Inquiry, name: str) -> Told:
 async def delete(inquiry: Inquiry, name: str) -> Told:
     kept = await _file(inquiry, name)
     keeper = inquiry.relay.keeper
+    if kept.details.batch:
+        await _charged(inquiry, kept.details.batch)
     body: Any = {"id": name, "object": "file", "deleted": True}
     if kept.kind == "message_files":
         body = {"id": name, "type": "file_deleted"}
@@ -95,6 +103,17 @@ async def content(inquiry: Inquiry, name: str) -> None:
         await offline.give(inquiry, kept, "application/octet-stream")
     else:
         await forward.pass_through(inquiry, await forward.about(inquiry, kept, "GET", "/content"))
+
+
+async def _charged(inquiry: Inquiry, batch: str) -> None:
+    """See that a batch is charged by its results before they are deleted. Raises Conflict where it has not ended."""
+    keeper, caller = inquiry.relay.keeper, inquiry.caller
+    found = await keeper.database.read(lambda connection: objects.find(connection, caller.account_id, caller.mode, [batch]))
+    kept = found.get(batch)
+    if kept is not None and kept.open:
+        await inquiry.relay.endings.ask(kept)
+        if kept.open:
+            raise Conflict(f"the batch {batch} has not ended yet; its results cannot be deleted")
 
 
 def sort(inquiry: Inquiry) -> Sort:
@@ -143,10 +162,19 @@ async def _these(inquiry: Inquiry, names: list[str]) -> dict[str, Any]:
 async def _shown(inquiry: Inquiry, kept: Kept) -> dict[str, Any]:
     body = kept.body.encode()
     if not body:  # a batch's results, which nobody has asked about yet
-        body = await forward.whole(await forward.about(inquiry, kept, "GET"))
+        try:
+            body = await forward.whole(await forward.about(inquiry, kept, "GET"))
+        except (GenwayError, Passed):  # one file must not hide all the others
+            return _outline(kept)
         await inquiry.relay.keeper.database.write(lambda connection: objects.tell(connection, kept, body.decode()))
     told: dict[str, Any] = msgspec.json.decode(body)
     return told if kept.kind != "message_batches" else with_results_url(inquiry, told)
+
+
+def _outline(kept: Kept) -> dict[str, Any]:
+    """What is known here of a file that its vendor does not tell about."""
+    about = {"id": kept.id, "object": "file", "created_at": int(kept.created_at), "purpose": kept.details.purpose}
+    return {**about, "bytes": 0, "filename": kept.id, "status": "error"}
 
 
 def with_results_url(inquiry: Inquiry, batch: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 import msgspec
 import structlog
 
-from genway.errors import BodyTooLarge, InvalidRequest, NoChannel, RateLimited, Unavailable
+from genway.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, NoChannel, RateLimited, Unavailable
 from genway.relay.errors import Passed, UpstreamFailed
 from genway.relay.keeper import Place
 from genway.relay.objects import Kept
@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 FORWARDED = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
 SHOWN = (b"content-type", b"content-disposition", b"openai-processing-ms")
 LARGEST_ANSWER = 32 * 1024 * 1024
+NOT_TAKEN = frozenset({501, 503, 529})  # with these a vendor says that it has not begun
+SILENT_SECONDS = 60.0
 WINDOW = 1024 * 1024
 BUFFER = 512 * 1024
 PATHS: Final[dict[str, str]] = {
@@ -42,10 +44,15 @@ PATHS: Final[dict[str, str]] = {
 
 
 class Post(msgspec.Struct):
-    """What is sent along. content_type: with the boundary of a form."""
+    """What is sent along. content_type: with the boundary of a form. once: it must not be sent again, whatever happens."""
 
     body: bytes | AsyncIterator[bytes] = b""
     content_type: bytes = b"application/json"
+    once: bool = False
+
+
+class Unheard(UpstreamFailed):
+    """The vendor may have done what it was asked: its answer did not come, or was none."""
 
 
 def target(seat: Seat, kind: str, rest: str, query: str = "") -> bytes:
@@ -67,11 +74,12 @@ async def ask(
     *,
     headers: Mapping[bytes, bytes] | None = None,
     connect_seconds: float = 10,
+    seconds: float = 0,
 ) -> Reply:
-    """The vendor's answer, begun, where it goes well.
+    """The vendor's answer, begun, where it goes well. seconds: how long that may take; 0: what the channel has.
 
     Raises Passed with the vendor's own refusal, RateLimited, Unavailable where the channel's key is of no use, and
-    UpstreamFailed where the channel is down.
+    UpstreamFailed where the channel is down: Unheard, if it got the request.
     """
     seat = place.seat
     lines = dict(place.credential.head) | dict(headers or {})
@@ -88,15 +96,24 @@ async def ask(
         b"".join([b"%b: %b\r\n" % pair for pair in lines.items()]),
         framing,
     )
+    sized = isinstance(body, bytes)
+    if post is not None and post.once and isinstance(body, bytes):  # what comes in pieces gets a fresh connection
+        body = _piece(body)
     try:
         reply = await pool.send(
-            seat.origin, head, body, connect_seconds=connect_seconds, seconds=seat.channel.timeout or seat.provider.timeout
+            seat.origin,
+            head,
+            body,
+            connect_seconds=connect_seconds,
+            seconds=seconds or seat.channel.timeout or seat.provider.timeout,
+            sized=sized,
         )
         if reply.status < 400:
             return reply
         refusal = judge(seat.provider, reply, await reply.body(LONGEST_ERROR))
     except (Unreachable, BrokenOff) as error:
-        raise UpstreamFailed(f"the channel that keeps this did not answer: {error}") from None
+        failed = Unheard if isinstance(error, BrokenOff) else UpstreamFailed
+        raise failed(f"the channel that keeps this did not answer: {error}") from None
     match refusal.verdict:
         case "refused" | "out of credit":
             log.error("channel.key_refused", channel=seat.channel.name, credential=place.credential.name, why=refusal.verdict)
@@ -104,8 +121,13 @@ async def ask(
         case "busy":
             raise RateLimited(refusal.message or "the upstream is busy", retry_after=refusal.retry_after)
         case "fault" if refusal.status >= 500:
-            raise UpstreamFailed(refusal.message or f"the upstream answered {refusal.status}", retry_after=refusal.retry_after)
+            failed = UpstreamFailed if refusal.status in NOT_TAKEN else Unheard
+            raise failed(refusal.message or f"the upstream answered {refusal.status}", retry_after=refusal.retry_after)
     raise Passed(refusal.status, refusal.body)
+
+
+async def _piece(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 async def at(inquiry: Inquiry, place: Place, method: str, kind: str, rest: str, post: Post | None = None) -> Reply:
@@ -174,11 +196,11 @@ def forwarded(exchange: Exchange) -> dict[bytes, bytes]:
 
 
 async def whole(reply: Reply) -> bytes:
-    """An answer's body. Raises UpstreamFailed."""
+    """An answer's body. Raises Unheard."""
     try:
         return await reply.body(LARGEST_ANSWER)
     except BrokenOff as error:
-        raise UpstreamFailed(f"the upstream's answer broke off: {error}") from None
+        raise Unheard(f"the upstream's answer broke off: {error}") from None
 
 
 async def pass_through(inquiry: Inquiry, reply: Reply) -> None:
@@ -210,34 +232,48 @@ async def pass_through(inquiry: Inquiry, reply: Reply) -> None:
         exchange.abort()
 
 
-async def upload(exchange: Exchange, most: int) -> bytes | AsyncIterator[bytes]:
-    """The client's body: whole where it is small, else piece by piece, never more than `most` bytes.
+async def upload(exchange: Exchange, most: int, seconds: float) -> bytes | AsyncIterator[bytes]:
+    """The client's body: whole where it is small, else piece by piece, never more than `most` bytes, within so many seconds.
 
-    Raises BodyTooLarge, also from the pieces, or ClientGone.
+    Raises BodyTooLarge or BodyTooSlow, also from the pieces, or ClientGone.
     """
     announced = exchange.header(b"content-length")
     if announced.isdigit() and int(announced) > most:
         raise BodyTooLarge(f"a file may have at most {most} bytes and this has {int(announced)}")
+    body = _limited(exchange, most, seconds)
     first = bytearray()
-    while part := await exchange.read():
+    async for part in body:
         first += part
         if len(first) > WINDOW:
-            return limited(bytes(first), exchange, most)
+            return _after(bytes(first), body)
     return bytes(first)
 
 
-async def limited(first: bytes, exchange: Exchange, most: int) -> AsyncIterator[bytes]:
-    size, part = 0, first
-    while part:
+async def _limited(exchange: Exchange, most: int, seconds: float) -> AsyncIterator[bytes]:
+    until = asyncio.get_running_loop().time() + seconds
+    size = 0
+    while True:
+        try:
+            async with asyncio.timeout_at(until):
+                part = await exchange.read()
+        except TimeoutError:
+            raise BodyTooSlow(f"the body must arrive within {seconds:g} seconds") from None
+        if not part:
+            return
         size += len(part)
         if size > most:
             raise BodyTooLarge(f"a file may have at most {most} bytes")
         yield part
-        part = await exchange.read()
+
+
+async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for part in rest:
+        yield part
 
 
 async def pieces(reply: Reply) -> AsyncIterator[bytes]:
-    """An answer's body as it comes, no faster than it is taken. Raises UpstreamFailed where it breaks off."""
+    """An answer's body as it comes, no faster than it is taken. Raises UpstreamFailed where it breaks off or falls silent."""
     waiting: list[bytes] = []
     size = 0
     problem: str | None = None
@@ -260,7 +296,12 @@ async def pieces(reply: Reply) -> AsyncIterator[bytes]:
     reply.flow(data, end)
     try:
         while True:
-            await arrived.wait()
+            try:
+                async with asyncio.timeout(SILENT_SECONDS):
+                    await arrived.wait()
+            except TimeoutError:
+                problem = f"nothing came for {SILENT_SECONDS:g} seconds"
+                break
             arrived.clear()
             taken, waiting[:] = b"".join(waiting), []
             size = 0

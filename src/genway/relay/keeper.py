@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
+import structlog
 from sqlalchemy import Connection
 from uuid_utils import uuid7
 
@@ -18,6 +18,7 @@ from genway.errors import GenwayError, InsufficientBalance, NoChannel, NotFound,
 from genway.media.store import Store
 from genway.relay import errors, estimate, mentions, objects
 from genway.relay.flow import Flow, Source
+from genway.relay.forms import UPLOADS_TAKE_LONGER
 from genway.relay.objects import NAMES, About, Kept, Sort
 from genway.relay.ongoing import Ongoing
 from genway.relay.seats import Board, Credential, Seat
@@ -25,18 +26,20 @@ from genway.relay.sse import Splitter, data_of, events
 from genway.routing.channels import LOCAL
 from genway.wire.pool import Pool
 
+log = structlog.get_logger(__name__)
+
 ENDED = frozenset({"completed", "failed", "incomplete", "cancelled"})
 
 
 class Item(msgspec.Struct):
-    id: str = ""
+    id: str | None = None
 
 
 class Response(msgspec.Struct):
     """What of a response matters here."""
 
     id: str = ""
-    status: str = ""
+    status: str | None = None
     output: list[Item] | None = None
 
     @property
@@ -72,6 +75,7 @@ class Keeper:
         self._local = config.local.enabled
         self.public_url = config.server.public_url
         self.most_upload = config.server.max_upload_bytes
+        self.upload_seconds = config.server.body_seconds * UPLOADS_TAKE_LONGER
         self.scratch = config.data_dir / "work"
         self.database = database
         self.board = board
@@ -118,7 +122,7 @@ class Keeper:
         Raises ThreadUnknown, also where the vendor that has it is not in use any more: the client begins anew.
         """
         assert ongoing.holder is not None
-        name = previous_message(ongoing.asked.thread)
+        name = mentions.previous_message(ongoing.asked.thread)
         if name is None:
             return kept
         try:
@@ -162,6 +166,9 @@ class Keeper:
         """Record work that goes on at the vendor, with as much of `kept.held` set aside as there is money for."""
 
         def write(connection: Connection) -> None:
+            before = objects.find(connection, kept.account_id, kept.mode, [kept.id]).get(kept.id)
+            if before is not None and before.open:
+                return  # the vendor gives the same work again, which has its deposit
             try:
                 take_deposit(connection, kept, kept.created_at)
             except (InsufficientBalance, Unauthenticated):
@@ -199,10 +206,10 @@ class Keeper:
                 return
             if response.id:
                 kept = self._response(ongoing, response, bytes(raw))
-                ongoing.kept = kept
                 await (self.keep_open(kept) if kept.open else self.keep([kept]))
+                ongoing.kept = kept  # not before: what is not on record is charged at once
 
-        return HeldBack(source, keep, ongoing.request_id)
+        return HeldBack(source, keep, ongoing.kind.name, ongoing.request_id)
 
     async def ended(self, ongoing: Ongoing, flow: Flow) -> bytes:
         """Record what a stream's last event tells; returns the response as it ended, or nothing where it did not."""
@@ -254,8 +261,11 @@ class Keeper:
         ]
 
     def items_of(self, kept: Kept, body: bytes) -> list[Kept]:
-        """The items of a response that has been asked for."""
-        return self._items(kept, _response.decode(body))
+        """The items of a response that has been asked for; none where they are not what the format says."""
+        try:
+            return self._items(kept, _response.decode(body))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return []
 
 
 def keeps(ongoing: Ongoing) -> bool:
@@ -263,12 +273,6 @@ def keeps(ongoing: Ongoing) -> bool:
     if ongoing.kind.name == "messages":
         return ongoing.asked.thread is not None
     return ongoing.kind.name == "responses" and ongoing.asked.store is not False
-
-
-def previous_message(thread: Any) -> str | None:
-    """The message that a call's member `thread` names to go on from; None for a new thread."""
-    name = thread.get("previous_message_id") if isinstance(thread, dict) else None
-    return name if isinstance(name, str) and name else None
 
 
 def take_deposit(connection: Connection, kept: Kept, now: float) -> None:
@@ -287,9 +291,10 @@ def take_deposit(connection: Connection, kept: Kept, now: float) -> None:
 class HeldBack:
     """A source that lets nothing through until what its first event tells is on record."""
 
-    def __init__(self, source: Source, keep: Callable[[bytes], object], request_id: str) -> None:
+    def __init__(self, source: Source, keep: Callable[[bytes], Awaitable[None]], kind: str, request_id: str) -> None:
         self._source = source
         self._keep = keep
+        self._kind = kind
         self._request_id = request_id
         self._splitter: Splitter | None = Splitter()
         self._waiting: list[bytes] = []
@@ -314,12 +319,25 @@ class HeldBack:
     def abort(self) -> None:
         self._source.abort()
 
+    def linger(self, seconds: float) -> None:
+        self._source.linger(seconds)
+
     def _data(self, piece: bytes) -> None:
         if self._through:
             self._on_data(piece)
             return
         self._waiting.append(piece)
-        if self._splitter is not None and (ready := self._splitter.feed(piece)):
+        if self._splitter is None:
+            return
+        try:
+            ready = self._splitter.feed(piece)
+        except ValueError as error:
+            self._splitter, self._waiting = None, []
+            self._source.abort()
+            self._release()
+            self._on_end(str(error))
+            return
+        if ready:
             first = next((data for event in events(ready) if (data := data_of(event))), b"")
             if first:
                 self._splitter = None
@@ -335,10 +353,12 @@ class HeldBack:
 
     async def _record(self, first: bytes) -> None:
         try:
-            await self._keep(first)  # type: ignore[misc]
-        except GenwayError as error:
+            await self._keep(first)
+        except Exception as error:
+            message = error.message if isinstance(error, GenwayError) else "the answer could not be put on record"
+            log.error("response.not_recorded", request_id=self._request_id, why=str(error))
             self._source.abort()
-            self._waiting = [errors.in_stream(error.message, "responses", self._request_id)]
+            self._waiting = [errors.in_stream(message, self._kind, self._request_id)]
             self._over, self._problem = True, None
         self._release()
         if self._over:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from genway.billing.tokens import Used
-from genway.errors import GenwayError, InvalidRequest, NoChannel, RateLimited, Unavailable
+from genway.errors import GenwayError, InvalidRequest, NoChannel, NotFound, RateLimited, Unavailable
 from genway.providers.local.echo import answers
 from genway.relay import estimate, forward, heads, kinds, mentions, objects, usage
 from genway.relay.desk import Inquiry, Routes, Told
@@ -26,6 +27,7 @@ from genway.routing.channels import LOCAL
 routes = Routes()
 
 LARGEST_PAGE = 100
+_ITEM = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Stored(msgspec.Struct):
@@ -129,12 +131,12 @@ async def compact(inquiry: Inquiry) -> None:
         await relay.admit(ongoing)
         kept = await _named(inquiry, ongoing.body, ongoing.asked.previous_response_id)
         if relay.keeper.is_local(inquiry.caller):
-            await relay.reserve(ongoing, relay.local_card("responses", ongoing.model, inquiry.caller.mode))
+            await relay.reserve(ongoing, relay.cards.local("responses", ongoing.model, inquiry.caller.mode))
             ongoing.channel, ongoing.vendor_model = LOCAL, "local-responses"
             body = _compacted(ongoing.body, inquiry.request_id, int(relay.keeper.clock()))
         else:
             choices = _choices(inquiry, kept, ongoing.model)
-            await relay.reserve(ongoing, relay.card("responses", choices[0][0], ongoing.model))
+            await relay.reserve(ongoing, relay.cards.of("responses", choices[0][0], ongoing.model))
             choice, body = await _ask_any(inquiry, ongoing.body, ongoing.model, "/compact", choices)
             choice.seat.busy += 1  # which `conclude` takes back
             ongoing.choice, ongoing.channel, ongoing.vendor_model = choice, inquiry.channel, choice.vendor_model
@@ -153,7 +155,7 @@ async def _response(inquiry: Inquiry, name: str) -> Kept:
 async def _stop(inquiry: Inquiry, kept: Kept) -> None:
     """See that a response that goes on ends and is charged before nobody can ask about it any more. Raises Passed."""
     endings = inquiry.relay.endings
-    await endings.heard(kept, await endings.fetch(kept, ""))
+    await endings.heard(kept, await endings.fetch(kept, inquiry.relay.keeper.place(kept)))
     if kept.open:
         await endings.heard(kept, await forward.whole(await forward.about(inquiry, kept, "POST", "/cancel", Post())))
     if kept.open:
@@ -219,21 +221,36 @@ async def create_conversation(inquiry: Inquiry) -> Told:
     return Told(answer)
 
 
-@routes.on("GET", "/conversations/{name}", "/conversations/{name}/{rest+}")
-@routes.on("POST", "/conversations/{name}", "/conversations/{name}/{rest+}")
-@routes.on("DELETE", "/conversations/{name}", "/conversations/{name}/{rest+}")
-async def use_conversation(inquiry: Inquiry, name: str, rest: str = "") -> Told:
+@routes.on("GET", "/conversations/{name}")
+@routes.on("POST", "/conversations/{name}")
+@routes.on("DELETE", "/conversations/{name}")
+async def use_conversation(inquiry: Inquiry, name: str) -> Told:
+    kept, answer = await _conversation(inquiry, name, "")
+    if inquiry.exchange.method == "DELETE":
+        await _forget(inquiry, kept)
+    return Told(answer)
+
+
+@routes.on("GET", "/conversations/{name}/items", "/conversations/{name}/items/{item}")
+@routes.on("POST", "/conversations/{name}/items")
+@routes.on("DELETE", "/conversations/{name}/items/{item}")
+async def use_items(inquiry: Inquiry, name: str, item: str = "") -> Told:
+    if item and _ITEM.fullmatch(item) is None:  # the vendor's path must not lead anywhere else
+        raise NotFound(f"there is no item {item[:100]} here", field=None)
+    _, answer = await _conversation(inquiry, name, f"/items/{item}" if item else "/items")
+    return Told(answer)
+
+
+async def _conversation(inquiry: Inquiry, name: str, rest: str) -> tuple[Kept, bytes]:
+    """What the vendor answers about a conversation of the account's. Raises NotFound."""
     method = inquiry.exchange.method
     kept = await inquiry.relay.keeper.find(inquiry.caller, "conversations", name)
     post = None
     if method == "POST":
-        post = Post(await inquiry.body() or b"{}")
-        assert isinstance(post.body, bytes)
-        await _named(inquiry, post.body)
-    answer = await forward.whole(await forward.about(inquiry, kept, method, f"/{rest}" if rest else "", post))
-    if method == "DELETE" and not rest:
-        await _forget(inquiry, kept)
-    return Told(answer)
+        body = await inquiry.body() or b"{}"
+        await _named(inquiry, body)
+        post = Post(body)
+    return kept, await forward.whole(await forward.about(inquiry, kept, method, rest, post))
 
 
 # --- what only the built-in provider has

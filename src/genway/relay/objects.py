@@ -7,7 +7,7 @@ An id belongs to the account that made the thing, in the mode it was made in. To
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from typing import Any, Final, Literal
 
@@ -17,7 +17,7 @@ from sqlalchemy import delete as delete_row
 from sqlalchemy.dialects import postgresql, sqlite
 
 from genway.billing import deposits
-from genway.db.tables import objects
+from genway.db.tables import accounts, objects
 
 Sort = Literal[
     "responses", "items", "conversations", "files", "message_files", "batches", "message_batches", "threads", "unmade"
@@ -42,17 +42,21 @@ GROWTH = 1.5
 class About(msgspec.Struct, omit_defaults=True):
     """What must be known of a thing besides what its vendor tells.
 
-    purpose: of a file. Of work that goes on at the vendor: call, the kind of call it is made of; models, as the client named
-    them; tokens, how many may have gone in; request_id; reference, of its deposit; asked, how often its vendor was asked.
+    purpose: of a file; batch: whose results it holds. Of work that goes on at the vendor: call, the kind of call it is made
+    of; models, as the client named them; tokens, how many may have gone in; file: the one that a batch is made of; request_id;
+    reference, of its deposit; asked, how often its vendor was asked. until: when an `unmade` batch is given up.
     """
 
     purpose: str = ""
+    batch: str = ""
     call: str = ""
     models: tuple[str, ...] = ()
     tokens: int = 0
+    file: str = ""
     request_id: str = ""
     reference: str = ""
     asked: int = 0
+    until: float = 0
 
 
 class Kept(msgspec.Struct, kw_only=True):
@@ -86,20 +90,31 @@ class Kept(msgspec.Struct, kw_only=True):
 
 _KEY = ("account_id", "mode", "id")
 _same = and_(objects.c.account_id == bindparam("a"), objects.c.mode == bindparam("m"), objects.c.id == bindparam("i"))
-_known = and_(
+_closed = or_(objects.c.next_at.is_(None), objects.c.ended_at.is_not(None))
+_any_of = and_(
     objects.c.account_id == bindparam("a"),
     objects.c.mode == bindparam("m"),
     objects.c.id.in_(bindparam("ids", expanding=True)),
-    objects.c.deleted_at.is_(None),
 )
+_found = select(objects).where(_any_of, objects.c.deleted_at.is_(None))
+_known = select(objects.c.id).where(_any_of)
+AT_ONCE = 500  # ids in one statement
 
 
 @cache
 def _put(dialect: str) -> Any:
-    """A thing with the same id takes the place of the one before: it is the vendor who gives it anew."""
+    """A thing with the same id takes the place of the one before: it is the vendor who gives it anew.
+
+    But some ids of items are the client's own choice: none of them takes the place of another sort of thing, and nothing that
+    of work which is not paid for yet.
+    """
     insert: Any = postgresql.insert(objects) if dialect == "postgresql" else sqlite.insert(objects)
     changed = {column.name: insert.excluded[column.name] for column in objects.c if column.name not in _KEY}
-    return insert.on_conflict_do_update(index_elements=_KEY, set_=changed)
+    replaceable = and_(
+        or_(objects.c.kind == insert.excluded.kind, objects.c.deleted_at.is_not(None)),
+        _closed,
+    )
+    return insert.on_conflict_do_update(index_elements=_KEY, set_=changed, where=replaceable)
 
 
 def put(connection: Connection, rows: Sequence[Kept]) -> None:
@@ -110,8 +125,18 @@ def put(connection: Connection, rows: Sequence[Kept]) -> None:
 
 def find(connection: Connection, account_id: str, mode: str, ids: Collection[str]) -> dict[str, Kept]:
     """Those of the ids that are the account's, by id."""
-    rows = connection.execute(select(objects).where(_known), {"a": account_id, "m": mode, "ids": list(ids)})
-    return {row.id: _kept(row) for row in rows}
+    return {row.id: _kept(row) for row in _rows(connection, _found, account_id, mode, ids)}
+
+
+def known(connection: Connection, account_id: str, mode: str, ids: Collection[str]) -> set[str]:
+    """Those of the ids that are the account's or were, until they were deleted."""
+    return {row.id for row in _rows(connection, _known, account_id, mode, ids)}
+
+
+def _rows(connection: Connection, query: Any, account_id: str, mode: str, ids: Collection[str]) -> Iterator[Row[Any]]:
+    wanted = [name for name in ids if "\0" not in name]  # which PostgreSQL cannot even look for
+    for start in range(0, len(wanted), AT_ONCE):
+        yield from connection.execute(query, {"a": account_id, "m": mode, "ids": wanted[start : start + AT_ONCE]})
 
 
 def page(
@@ -136,7 +161,7 @@ def page(
         query = query.where(objects.c.about.contains(wanted, autoescape=True))
     begin = (
         connection.execute(select(objects.c.created_at).where(mine, objects.c.id == after)).scalar_one_or_none()
-        if after
+        if after and "\0" not in after
         else None
     )
     at, name = objects.c.created_at, objects.c.id
@@ -160,10 +185,21 @@ def delete(connection: Connection, kept: Kept, now: float) -> None:
     connection.execute(update(objects).where(_same).values(deleted_at=now, next_at=None), _where(kept))
 
 
-def replace(connection: Connection, old: Kept, new: Kept) -> None:
-    """What was on its way to the vendor has come to be."""
-    connection.execute(delete_row(objects).where(_same), _where(old))
-    put(connection, [new])
+def replace(connection: Connection, unmade: Kept, made: Kept) -> bool:
+    """What was on its way to the vendor has come to be; False where that is on record already."""
+    if known(connection, made.account_id, made.mode, [made.id]):
+        return False
+    if not connection.execute(delete_row(objects).where(_same), _where(unmade)).rowcount:
+        made = msgspec.structs.replace(made, held=0)  # it was given up, and its deposit given back
+    put(connection, [made])
+    return True
+
+
+def doubt(connection: Connection, unmade: Kept, now: float, until: float) -> None:
+    """The answer about it was lost: it is looked for soon, and given up after `until`."""
+    about = msgspec.structs.replace(unmade.details, until=until)
+    values = {"about": msgspec.json.encode(about).decode(), "next_at": now + FIRST_WAIT}
+    connection.execute(update(objects).where(_same).values(values), _where(unmade))
 
 
 def any_due(connection: Connection, now: float) -> bool:
@@ -202,11 +238,14 @@ def end(connection: Connection, kept: Kept, now: float, body: str) -> bool:
         update(objects)
         .where(_same, objects.c.ended_at.is_(None))
         .values(ended_at=now, next_at=None, **({"body": body} if body else {}))
+        .returning(objects.c.held, objects.c.key_id, objects.c.about)
     )
-    if not connection.execute(ended, _where(kept)).rowcount:
+    row = connection.execute(ended, _where(kept)).one_or_none()
+    if row is None:
         return False
-    if kept.held:
-        deposits.give_back(connection, key_id=kept.key_id, reference=kept.details.reference, now=now)
+    if row.held:  # what is on record of it: there may have been none for what the caller had in mind
+        reference = msgspec.json.decode(row.about, type=About).reference
+        deposits.give_back(connection, key_id=row.key_id, reference=reference, now=now)
     return True
 
 
@@ -214,6 +253,39 @@ def give_up(connection: Connection, kept: Kept, now: float) -> None:
     """The work never began: its deposit is given back."""
     if end(connection, kept, now, ""):
         connection.execute(delete_row(objects).where(_same), _where(kept))
+
+
+def old(connection: Connection, kinds: Collection[Sort], before: float, limit: int) -> list[Kept]:
+    """Things of these kinds that were made before and are not work that goes on or is not paid for yet; and whatever else was
+    made before and is deleted."""
+    which = or_(objects.c.kind.in_(kinds), objects.c.deleted_at.is_not(None))
+    query = _made_before(before).where(objects.c.kind.in_(NAMES), which)
+    return [_kept(row) for row in connection.execute(query.limit(limit))]
+
+
+def old_files(connection: Connection, before: float, limit: int, past: int) -> list[Kept]:
+    """Files that were made before, the oldest first, without the first so many (`past`)."""
+    query = _made_before(before).where(objects.c.kind.in_(("files", "message_files")), objects.c.deleted_at.is_(None))
+    query = query.order_by(objects.c.created_at, objects.c.id)
+    return [_kept(row) for row in connection.execute(query.limit(limit).offset(past))]
+
+
+def _made_before(before: float) -> Any:
+    # Of each account in turn, since that is how they are indexed.
+    each = objects.c.account_id.in_(select(accounts.c.id))
+    return select(objects).where(each, objects.c.created_at < before, _closed)
+
+
+def needed(connection: Connection) -> set[str]:
+    """The ids of work that goes on or is not paid for yet, and of the files it is made of."""
+    rows = connection.execute(select(objects.c.id, objects.c.about).where(objects.c.next_at.is_not(None)))
+    return {name for row in rows for name in (row.id, msgspec.json.decode(row.about, type=About).file) if name}
+
+
+def forget(connection: Connection, rows: Sequence[Kept]) -> None:
+    """Nothing is on record of them any more, unless they are work that goes on by now."""
+    if rows:
+        connection.execute(delete_row(objects).where(_same, _closed), [_where(kept) for kept in rows])
 
 
 def _where(kept: Kept) -> dict[str, str]:

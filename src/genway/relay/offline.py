@@ -67,7 +67,8 @@ async def take_file(inquiry: Inquiry, kind: Sort) -> dict[str, Any]:
     keeper = inquiry.relay.keeper
     keeper.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=keeper.scratch) as spool:
-        part, fields = await _form(inquiry.exchange, keeper.most_upload, spool.file)
+        body = await upload(inquiry.exchange, keeper.most_upload, keeper.upload_seconds)
+        part, fields = await _form(inquiry.exchange, body, spool.file)
         purpose = fields.get("purpose", "")
         if kind == "files" and purpose not in PURPOSES:
             raise InvalidRequest(f"one of {', '.join(PURPOSES)}, got {purpose[:50]!r}", field="purpose")
@@ -75,7 +76,7 @@ async def take_file(inquiry: Inquiry, kind: Sort) -> dict[str, Any]:
         return await _keep(inquiry, kind, Path(spool.name), part, purpose)
 
 
-async def _form(exchange: Exchange, most: int, spool: IO[bytes]) -> tuple[Part, dict[str, str]]:
+async def _form(exchange: Exchange, body: bytes | AsyncIterator[bytes], spool: IO[bytes]) -> tuple[Part, dict[str, str]]:
     _, options = parse_options_header(exchange.header(b"content-type").decode("latin-1"))
     if not options.get("boundary"):
         raise InvalidRequest("multipart/form-data with a part `file`", field="Content-Type")
@@ -84,10 +85,12 @@ async def _form(exchange: Exchange, most: int, spool: IO[bytes]) -> tuple[Part, 
     name = ""
     try:
         with PushMultipartParser(options["boundary"], max_segment_count=64) as parser:
-            async for piece in _pieces(exchange, most):
+            async for piece in _pieces(body):
                 for event in parser.parse(piece):
                     if isinstance(event, MultipartSegment):
                         name = event.name
+                        if name == "file" and found is not None:
+                            raise InvalidRequest("given twice", field="file")
                         if name == "file":
                             found = Part(event.filename or "upload", event.content_type or BINARY)
                     elif event is not None and name == "file" and found is not None:
@@ -104,8 +107,7 @@ async def _form(exchange: Exchange, most: int, spool: IO[bytes]) -> tuple[Part, 
     return found, fields
 
 
-async def _pieces(exchange: Exchange, most: int) -> AsyncIterator[bytes]:
-    body = await upload(exchange, most)
+async def _pieces(body: bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     if isinstance(body, bytes):
         yield body
         return
@@ -208,7 +210,7 @@ async def run_file(inquiry: Inquiry, file: Kept, endpoint: str, kind: str, metad
         "metadata": metadata,
     }
     batch.body = msgspec.json.encode(told).decode()
-    await inquiry.relay.endings.charge_at_once(batch, rows, list(tallies.values()), _card(inquiry))
+    await _charge(inquiry, batch, rows, tallies, rows)
     return told
 
 
@@ -248,8 +250,18 @@ async def run_messages(inquiry: Inquiry, requests: list[tuple[str, bytes]]) -> d
     }
     batch.about = _about(inquiry, "messages", tallies)
     batch.body = msgspec.json.encode(told).decode()
-    await inquiry.relay.endings.charge_at_once(batch, [], list(tallies.values()), _card(inquiry))
+    await _charge(inquiry, batch, [], tallies, [batch])
     return told
+
+
+async def _charge(inquiry: Inquiry, batch: Kept, rows: list[Kept], tallies: dict[str, Tally], stored: list[Kept]) -> None:
+    """Record and charge a batch; what was stored of it goes again where that cannot be. Raises as `run_file`."""
+    try:
+        await inquiry.relay.endings.charge_at_once(batch, rows, list(tallies.values()), _card(inquiry))
+    except GenwayError:
+        for kept in stored:
+            await inquiry.relay.keeper.store.delete(content_key(kept))
+        raise
 
 
 def _about(inquiry: Inquiry, call: str, models: dict[str, Any]) -> str:
@@ -272,7 +284,7 @@ def _count(tallies: dict[str, Tally], kind: str, request: bytes, answer: bytes) 
 
 
 def _card(inquiry: Inquiry) -> Callable[[str, str], Any]:
-    return lambda kind, model: inquiry.relay.local_card(kind, model, inquiry.caller.mode)
+    return lambda kind, model: inquiry.relay.cards.local(kind, model, inquiry.caller.mode)
 
 
 def _time(at: float) -> str:

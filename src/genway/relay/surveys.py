@@ -15,6 +15,8 @@ from genway.relay.objects import About
 
 MOST_LINES = 100_000
 LONGEST_LINE = 32 * 1024 * 1024
+LONGEST_RESULT = 256 * 1024 * 1024  # as long as the answer to a call may be
+MOST_THINGS = 1000
 BREATH = 200  # lines, after which others get their turn
 
 
@@ -51,10 +53,15 @@ class Survey(msgspec.Struct):
             raise InvalidRequest("required: the name of a model", field=f"{field}.model")
         output = min(asked.most_output or reserve_tokens, reserve_tokens)
         made = 0 if kind in {"embeddings", "moderations"} else output
-        used = Used(input=estimate.quick_input(body), output=made, images=asked.n or 1, estimated=True)
+        # A number below zero is for the vendor to refuse; it must not make the other calls cheaper.
+        images = max(1, min(asked.n or 1, MOST_THINGS))
+        used = Used(input=estimate.quick_input(body), output=made, images=images, estimated=True)
         known = self.likely.get(asked.model)
         self.likely[asked.model] = used if known is None else known + used
-        for mention in mentions.of(kind, body, asked.previous_response_id):
+        named = mentions.of(kind, body, asked.previous_response_id)
+        if kind == "messages" and (name := mentions.previous_message(asked.thread)):
+            named.append(Mention("threads", name, "thread.previous_message_id"))
+        for mention in named:
             self.names.setdefault(
                 (mention.kind, mention.id), msgspec.structs.replace(mention, field=f"{field}.{mention.field}")
             )
@@ -91,8 +98,9 @@ _row = msgspec.json.Decoder(_Row)
 _named = msgspec.json.Decoder(_Named)
 
 
-async def lines(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+async def lines(pieces: AsyncIterable[bytes], longest: int = 0) -> AsyncIterator[bytes]:
     """The lines of a file that comes in pieces, without empty ones. Raises InvalidRequest for one without end."""
+    longest = longest or LONGEST_LINE
     parts: list[bytes] = []
     size = count = 0
     async for piece in pieces:
@@ -103,8 +111,8 @@ async def lines(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         if rest:
             parts.append(rest)
             size += len(rest)
-        if size > LONGEST_LINE:
-            raise InvalidRequest(f"a line has more than {LONGEST_LINE} bytes", field="input_file_id")
+        if size > longest:
+            raise InvalidRequest(f"a line has more than {longest} bytes", field="input_file_id")
         for line in whole:
             if line.strip():
                 count += 1
@@ -132,10 +140,12 @@ async def of_file(pieces: AsyncIterable[bytes], kind: str, endpoint: str, reserv
     return survey
 
 
-def of_requests(bodies: Iterable[bytes], reserve_tokens: int) -> Survey:
+async def of_requests(bodies: Iterable[bytes], reserve_tokens: int) -> Survey:
     """The requests of a message batch. Raises InvalidRequest."""
     survey = Survey()
     for number, body in enumerate(bodies):
+        if number % BREATH == BREATH - 1:
+            await asyncio.sleep(0)
         survey.add("messages", body, f"requests.{number}.params", reserve_tokens)
     if not survey.lines:
         raise InvalidRequest("one request at least", field="requests")
@@ -143,9 +153,9 @@ def of_requests(bodies: Iterable[bytes], reserve_tokens: int) -> Survey:
 
 
 async def results(pieces: AsyncIterable[bytes], about: About) -> dict[str, Tally]:
-    """What the results of a batch used, by the model's name as the client has it."""
+    """What the results of a batch used, by the model's name as the client has it. Raises InvalidRequest for endless ones."""
     found: dict[str, Tally] = {}
-    async for line in lines(pieces):
+    async for line in lines(pieces, LONGEST_RESULT):
         try:
             row = _row.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
