@@ -79,6 +79,7 @@ def test_calls_are_listed_by_whatever_is_asked(genway: Genway, calls: list[str])
     assert ids(genway, "--channel", "local") == ["cll_3"]
     assert ids(genway, "--channel", "main", "--model", "gpt-x", "--limit", "1") == ["cll_2"]
     assert genway("call", "list", "--model", "none").out == "There are no such calls.\n"
+    assert genway("call", "list", "--limit", "0").err == "genway: --limit: 1 or more, got 0\n"
     assert genway("call", "list", "--channel", "nowhere").code == 1
     assert "gpt-x" in genway("call", "list").out
 
@@ -133,7 +134,10 @@ def test_usage_is_added_up_with_what_is_in_open_leases(genway: Genway, calls: li
     assert list(csv.reader(io.StringIO(said)))[1][:4] == ["main", "gpt-x", "0", "2"]
     assert "In all: 0.0066 EUR" in genway("usage").out
     assert genway("usage", "--test", "--by", "channel", "--json").json[0]["channel"] == "local"
-    assert genway("usage", "--model", "none").out == "Nothing was used in that time.\n"
+    assert genway("usage", "--model", "none").out == (
+        "Nothing was used in that time. What test keys used is told with --test.\n"
+    )
+    assert genway("usage", "--test", "--model", "none").out == "Nothing was used in that time.\n"
     assert genway("usage", "--csv", "--json").code == 1
 
 

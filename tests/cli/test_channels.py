@@ -80,6 +80,14 @@ def test_without_a_terminal_the_secret_must_be_given(genway: Genway, monkeypatch
             ("--provider", "runwayml", "--base-url", "ftp://x"),
             "--base-url: an address like https://gen.example.com, got ftp://x",
         ),
+        (
+            ("--provider", "runwayml", "--base-url", "https://"),
+            "--base-url: an address like https://gen.example.com, got https://",
+        ),
+        (
+            ("a/b", "--provider", "runwayml"),
+            "name: without spaces and slashes, since clients write it before a model, got 'a/b'",
+        ),
         (("--provider", "runwayml", "--model", "gen3"), "--model: NAME=VALUE, got gen3"),
         (("--provider", "runwayml", "--weight", "0"), "--weight: 1 or more, got 0"),
     ],

@@ -94,3 +94,36 @@ def test_a_key_has_limits_for_calls_too(genway: Genway) -> None:
     assert (said["tokens_per_minute"], said["concurrent_streams"]) == (9000, 3)
     said = genway("key", "create", "--tokens-per-minute", "-1")
     assert (said.code, said.err) == (1, "genway: --tokens-per-minute: 0 or more\n")
+
+
+def test_a_keys_limits_are_changed_and_the_rest_of_it_stays(genway: Genway, opened: Opened) -> None:
+    secret = genway("key", "create", "--name", "shop", "--budget", "5", "--rpm", "60").out.strip()
+    (before,) = genway("key", "list", "--json").json
+    changed = genway("key", "edit", "shop", "--budget", "20", "--tokens-per-minute", "1000", "--expires", "30d", "--json").json
+    assert (changed["budget"], changed["tokens_per_minute"], changed["requests_per_minute"]) == ("20.00", 1000, 60)
+    assert changed["expires_at"] is not None
+    caller = opened.read(lambda c: access.authenticate(c, opened.vault.hash(secret), time.time()))
+    assert (caller.key_id, caller.tokens_per_minute) == (before["id"], 1000)
+
+
+def test_a_keys_limits_are_taken_away(genway: Genway) -> None:
+    genway("key", "create", "--name", "shop", "--budget", "5", "--rpm", "60", "--expires", "30d")
+    said = genway("key", "edit", "shop", "--remove-limit", "budget", "--remove-limit", "expires", "--name", "store")
+    assert said.out.startswith("The key store (…")
+    (key,) = genway("key", "list", "--json").json
+    assert (key["name"], key["budget"], key["expires_at"], key["requests_per_minute"]) == ("store", None, None, 60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((), "say what to change, as in --budget 20"),
+        (("--budget", "-1"), "--budget: 0 or more"),
+        (("--concurrent-streams", "-1"), "--concurrent-streams: 0 or more"),
+    ],
+)
+def test_a_change_of_a_key_that_makes_no_sense_is_refused(genway: Genway, arguments: tuple[str, ...], complaint: str) -> None:
+    genway("key", "create", "--name", "shop")
+    said = genway("key", "edit", "shop", *arguments)
+    assert (said.code, said.err) == (1, f"genway: {complaint}\n")
+    assert genway("key", "edit", "nobody", "--rpm", "1").code == 1

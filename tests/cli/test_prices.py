@@ -48,6 +48,11 @@ def test_a_negative_price_is_refused(genway: Genway) -> None:
     assert genway("price", "set", "runway/gen3", "-1", "--unit", "call").err == "genway: amount: 0 or more\n"
 
 
+def test_a_price_is_for_something(genway: Genway) -> None:
+    said = genway("price", "set", "", "1", "--unit", "call")
+    assert (said.code, said.err) == (1, "genway: MODEL: required\n")
+
+
 def test_a_model_without_any_price_is_told(genway: Genway) -> None:
     assert "There is no price for acme/one" in genway("price", "list", "--model", "acme/one").out
 

@@ -47,6 +47,7 @@ def add(genway: Genway, vendor: OpenAIVendor, *more: str, secret: str = "GOOD") 
         ("unpriced=yes", "--option unpriced: free, got yes"),
         ("stream_usage=maybe", "--option stream_usage: yes or no, got maybe"),
         ("header.x y=1", "--option header.x y: a header's name and a line of ASCII"),
+        ("header.Content-Length=1", "--option header.Content-Length: this header says how a call is sent, so it cannot be set"),
         ("traits.wings=2", "--option traits.wings: one of thinking, "),
         ("api_version=1", "--option api_version: one of requests_per_minute, "),
     ],
@@ -94,6 +95,8 @@ def test_a_secret_is_changed_alone(genway: Genway, opened: Opened, vendor: OpenA
         (("--option", "unpriced=no"), "--option unpriced: free, got no"),
         (("--weight", "0"), "--weight: 1 or more, got 0"),
         (("--base-url", "ftp://x"), "--base-url: an address like https://gen.example.com, got ftp://x"),
+        (("--base-url", "http://x:99999/v1"), "--base-url: an address like https://gen.example.com, got http://x:99999/v1"),
+        ((), "say what to change, as in --priority 5"),
     ],
 )
 def test_a_change_that_makes_no_sense_changes_nothing(

@@ -88,6 +88,13 @@ def test_a_client_of_anthropic_gets_pages_in_its_own_shape(house: Operated) -> N
     assert model["created_at"].endswith("Z")
 
 
+@pytest.mark.parametrize("limit", ["0", "1001", "many", "--5", "%C2%B2", "9" * 5000])
+def test_a_page_of_no_size_is_refused(house: Operated, limit: str) -> None:
+    said = house.get(f"/v1/models?limit={limit}", anthropic_version="2023-06-01")
+    assert (said.status_code, said.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert said.json()["error"]["message"].startswith("limit: a whole number from 1 to 1000, got ")
+
+
 def test_a_page_may_end_before_a_model(house: Operated) -> None:
     names = sorted(listed(house))
     page = house.get(f"/v1/models?limit=2&before_id={names[5]}", anthropic_version="2023-06-01").json()

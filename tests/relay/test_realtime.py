@@ -277,6 +277,26 @@ class TestClientSecrets:
             assert update["session"] == {"voice": "verse"}, "the model is chosen already"
         assert vendor.seen[0].headers["OpenAI-Beta"] == "realtime=v1"
 
+    async def test_the_older_form_says_in_its_own_place_how_long_it_lasts(self, house: House, vendor: Vendor) -> None:
+        await house.channel("east", vendor.url)
+        wanted = {"voice": "verse", "client_secret": {"expires_after": {"anchor": "created_at", "seconds": 300}}}
+        made = (await house.post("/v1/realtime/sessions", wanted)).json["client_secret"]
+        assert made["expires_at"] == int(house.now) + 300
+        async with session(house, key=made["value"]) as client:
+            assert (await said(client, "session.update"))["session"] == {"voice": "verse"}, "it is no setting of the session"
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({"client_secret": {"expires_after": {"seconds": 9}}}, "client_secret.expires_after.seconds"),
+            ({"client_secret": "soon"}, "client_secret"),
+            ({"input_audio_transcription": "whisper-1"}, "input_audio_transcription"),
+        ],
+    )
+    async def test_what_is_wrong_in_the_older_form_is_named(self, house: House, body: Any, field: str) -> None:
+        told = await house.post("/v1/realtime/sessions", body)
+        assert (told.status, told.json["error"]["param"]) == (400, field)
+
     async def test_the_older_form_for_transcription_begins_in_its_own_words(self, house: House, vendor: Vendor) -> None:
         await house.channel("east", vendor.url)
         listening = {"input_audio_transcription": {"model": "whisper-1"}}
@@ -304,6 +324,9 @@ class TestClientSecrets:
             ({"session": {"type": "chat"}}, "session.type"),
             ({"session": {"instructions": "x" * 20_000}}, "session"),
             ({"session": []}, "session"),
+            ({"session": {"type": []}}, "session.type"),
+            ({"session": {"model": 5}}, "session.model"),
+            ({"session": {"type": "transcription", "audio": 5}}, "session.audio"),
             (b"{", None),
         ],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -158,6 +159,12 @@ def list_keys(connection: Connection, account_id: str | None = None) -> list[Key
     if account_id:
         query = query.where(keys.c.account_id == account_id)
     return [msgspec.convert(row, Key, from_attributes=True) for row in connection.execute(query)]
+
+
+def change_key(connection: Connection, key_id: str, changes: Mapping[str, str | float | None]) -> Key:
+    """Give a key another name, limits or end. changes: by the names that `Key` has; None is without. Raises NotFound."""
+    connection.execute(update(keys).where(keys.c.id == key_id).values(changes))
+    return get_key(connection, key_id)
 
 
 def revoke_key(connection: Connection, key_id: str, now: float) -> None:

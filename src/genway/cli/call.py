@@ -10,6 +10,7 @@ from genway.billing import money
 from genway.cli.arguments import Duration, group
 from genway.cli.output import moment, print_fields, print_json, print_table, say
 from genway.cli.place import HERE, Place
+from genway.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -83,6 +84,8 @@ def list_calls(
     from genway.billing import calls  # noqa: PLC0415
     from genway.cli.usage import Names, span  # noqa: PLC0415
 
+    if limit < 1:
+        raise InvalidRequest(f"1 or more, got {limit}", field="--limit")
     with place.open() as opened:
 
         def read(connection: Connection) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
@@ -240,6 +241,8 @@ def edit(
     changes: dict[str, Any] = {field: given for field, given in numbers.items() if given is not None}
     if base_url is not None:
         changes["base_url"] = _address(base_url)
+    if not (changes or secret_stdin or secret_env or model or remove_model or option or remove_option):
+        raise InvalidRequest("say what to change, as in --priority 5")
     with place.open() as opened:
         vault = opened.vault
         before = opened.read(lambda connection: channels.get_channel(connection, name))
@@ -308,7 +311,7 @@ def health(name: Name = "", /, *, url: str = "", key_env: str = "GENWAY_KEY", pl
     """
     server = place.settings().server
     host = "127.0.0.1" if server.host in {"0.0.0.0", "::"} else server.host  # noqa: S104 - where it listens, not where to call
-    where = _address(url) or f"http://{host}:{server.port}"
+    where = _address(url, "--url") or f"http://{host}:{server.port}"
     if not os.environ.get(key_env):
         raise NotFound(f"there is no variable {key_env}; put an admin key there (genway key create --admin)", field="--key-env")
     told = fetch(f"{where}/v1/admin/channels", os.environ[key_env])["data"]
@@ -538,9 +541,15 @@ def _enable(name: str, enabled: bool, place: Place) -> None:
     return say(f"The channel {changed.name} {'gets work again' if enabled else 'gets no new work'}.")
 
 
-def _address(base_url: str) -> str:
-    if base_url and not base_url.startswith(("http://", "https://")):
-        raise InvalidRequest(f"an address like https://gen.example.com, got {base_url}", field="--base-url")
+def _address(base_url: str, field: str = "--base-url") -> str:
+    """An address without a slash at its end. Raises InvalidRequest naming `field` where nobody can be there."""
+    try:
+        parts = urlsplit(base_url)
+        found = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        found = False
+    if base_url and not found:
+        raise InvalidRequest(f"an address like https://gen.example.com, got {base_url}", field=field)
     return base_url.rstrip("/")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -31,7 +31,16 @@ COLUMNS = {
     "state": "state",
 }
 
-app = group("key", "Make, list and revoke the keys that programs hold.")
+LIMITS = {
+    "budget": "budget",
+    "rpm": "requests_per_minute",
+    "concurrent": "concurrent_tasks",
+    "tokens-per-minute": "tokens_per_minute",
+    "concurrent-streams": "concurrent_streams",
+    "expires": "expires_at",
+}
+
+app = group("key", "Make, list, change and revoke the keys that programs hold.")
 
 
 @app.command
@@ -87,16 +96,7 @@ def create(
     """
     from genway.access import store as access  # noqa: PLC0415
 
-    limits = {
-        "--budget": budget,
-        "--rpm": rpm,
-        "--concurrent": concurrent,
-        "--tokens-per-minute": tokens_per_minute,
-        "--concurrent-streams": concurrent_streams,
-    }
-    for option, value in limits.items():
-        if value is not None and value < 0:
-            raise InvalidRequest("0 or more", field=option)
+    _check(budget, rpm, concurrent, tokens_per_minute, concurrent_streams)
     with place.open() as opened:
         vault = opened.vault
 
@@ -160,6 +160,79 @@ def list_keys(
 
 
 @app.command
+def edit(
+    key: Annotated[str, Parameter(help="The key's id or name.")],
+    /,
+    *,
+    name: str = "",
+    budget: Amount | None = None,
+    rpm: int | None = None,
+    concurrent: int | None = None,
+    tokens_per_minute: int | None = None,
+    concurrent_streams: int | None = None,
+    expires: Duration | None = None,
+    remove_limit: list[Literal["budget", "rpm", "concurrent", "tokens-per-minute", "concurrent-streams", "expires"]]
+    | None = None,
+    place: Place = HERE,
+) -> None:
+    """Change a key's limits; what is not named stays as it is, and so does its secret.
+
+    ```sh
+    genway key edit shop --budget 20
+    genway key edit shop --rpm 120 --expires 30d
+    genway key edit shop --remove-limit budget --remove-limit expires
+    ```
+
+    Parameters
+    ----------
+    name
+        What to call it from now on.
+    budget
+        The most it may ever spend, with what it has spent already.
+    rpm
+        The most requests it may make in a minute; 0 for no limit.
+    concurrent
+        The most tasks it may have at once; 0 for no limit.
+    tokens_per_minute
+        The most tokens its relayed calls may read and produce in a minute, in each server process; 0 for no limit.
+    concurrent_streams
+        The most streamed answers it may have open at once, in each server process; 0 for no limit.
+    expires
+        After how long from now it ends: 12h, 30d, 52w.
+    remove_limit
+        A limit of its own that it shall no longer have; that of the settings counts then, if there is one. May be repeated.
+    """
+    from genway.access import store as access  # noqa: PLC0415
+    from genway.billing import standing  # noqa: PLC0415
+
+    _check(budget, rpm, concurrent, tokens_per_minute, concurrent_streams)
+    with place.open() as opened:
+        given = {
+            "name": name or None,
+            "budget": budget,
+            "requests_per_minute": rpm,
+            "concurrent_tasks": concurrent,
+            "tokens_per_minute": tokens_per_minute,
+            "concurrent_streams": concurrent_streams,
+            "expires_at": None if expires is None else opened.now + expires,
+        }
+        changes: dict[str, str | float | None] = dict.fromkeys(LIMITS[limit] for limit in remove_limit or ())
+        changes |= {field: value for field, value in given.items() if value is not None}
+        if not changes:
+            raise InvalidRequest("say what to change, as in --budget 20")
+
+        def write(connection: Connection) -> dict[str, Any]:
+            changed = access.change_key(connection, access.get_key(connection, key).id, changes)
+            account = access.get_account(connection, changed.account_id).name
+            return view(changed, account, standing.of_key(connection, changed.id), opened.now)
+
+        changed = opened.write(write)
+    if place.json:
+        return print_json(changed)
+    return say(f"The key {changed['name']} (…{changed['ends_in']}) is changed; servers know within a second.")
+
+
+@app.command
 def revoke(key: Annotated[str, Parameter(help="The key's id or name.")], /, *, place: Place = HERE) -> None:
     """Refuse a key from now on. What runs under it goes on; a revoked key does not come back.
 
@@ -207,6 +280,13 @@ def view(key: Key, account: str, spending: Spending | None = None, now: float = 
         "expires_at": moment(key.expires_at),
         "revoked_at": moment(key.revoked_at),
     }
+
+
+def _check(*limits: int | None) -> None:
+    """Raises InvalidRequest naming the option."""
+    for option, value in zip(LIMITS, limits, strict=False):
+        if value is not None and value < 0:
+            raise InvalidRequest("0 or more", field=f"--{option}")
 
 
 def _payer(connection: Connection, opened: Opened, name: str) -> Account:

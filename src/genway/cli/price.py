@@ -13,7 +13,7 @@ from genway.billing import money
 from genway.cli.arguments import Amount, group
 from genway.cli.output import aside, moment, print_json, print_table, say
 from genway.cli.place import HERE, Place
-from genway.errors import NotFound
+from genway.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from genway.billing.prices import Price
@@ -73,6 +73,8 @@ def set_price(model: str, amount: Amount, /, *, unit: Unit, operation: str = "*"
     """
     from genway.billing import prices  # noqa: PLC0415
 
+    if not model.strip() or not operation.strip():
+        raise InvalidRequest("required", field="--operation" if model.strip() else "MODEL")
     with place.open() as opened:
         price = prices.Price(model, unit, amount, operation)
         stored = opened.write(lambda connection: prices.set_price(connection, price, opened.now))

@@ -104,7 +104,7 @@ def usage(
     if csv:
         return say(_csv(shown, list(columns)).rstrip("\n"))
     if not shown:
-        return say("Nothing was used in that time.")
+        return say("Nothing was used in that time." + ("" if test else " What test keys used is told with --test."))
     print_table(shown, columns)
     totals = {one.currency: sum(other.charged for other in found if other.currency == one.currency) for one in found}
     return say(f"In all: {', '.join(money.show(total, currency) for currency, total in totals.items())}")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from websockets.frames import Frame
 
 from genway.providers.local.echo import Streamed, Whole
-from genway.providers.local.echo.realtime import Conversation, Steps
 from genway.wire.exchange import Headers
 from genway.wire.websocket import Closed, text
+
+if TYPE_CHECKING:
+    from genway.providers.local.echo.realtime import Conversation, Steps
 
 BURST = 64  # events without a pause, before others get their turn
 
@@ -49,6 +52,9 @@ class BuiltinReply:
         if self._task is not None:
             self._task.cancel()
 
+    def linger(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self.abort)
+
     async def _run(self, on_data: Callable[[bytes], None], on_end: Callable[[str | None], None]) -> None:
         assert isinstance(self._made, Streamed)
         for number, event in enumerate(self._made.events):
@@ -67,7 +73,7 @@ class BuiltinConversation:
         self._pending: deque[Steps] = deque([conversation.opening()])
         self._changed = asyncio.Event()
         self._passed = 0
-        self._heard = b""
+        self._heard = bytearray()
         self._end: Closed | None = None
 
     async def receive(self) -> Frame:
@@ -96,9 +102,9 @@ class BuiltinConversation:
             await self._changed.wait()
         if self._end is not None:
             raise self._end
-        self._heard += bytes(frame.data)
+        self._heard += frame.data
         if frame.fin:
-            heard, self._heard = self._heard, b""
+            heard, self._heard = bytes(self._heard), bytearray()
             self._pending.append(self._conversation.hear(heard))
             self._changed.set()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from base64 import b85decode, b85encode
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +21,7 @@ from genway.db import Database
 from genway.errors import InvalidRequest, NotFound, Unauthenticated
 from genway.relay.callers import Callers, Holder, credential
 from genway.relay.desk import Inquiry, Routes, Told
+from genway.relay.session import Settings
 from genway.vault import Vault
 
 PREFIX = "ek_"
@@ -41,13 +42,25 @@ class Granted(msgspec.Struct, array_like=True):
 
 
 class Expiry(msgspec.Struct):
-    anchor: str = "created_at"
-    seconds: Annotated[int, Meta(ge=10, le=7200)] = SECONDS
+    anchor: Literal["created_at"] = "created_at"
+    seconds: Annotated[int, Meta(ge=10, le=7200)] | None = None
 
 
 class Wanted(msgspec.Struct):
+    """The present form, and what the older one has in its `client_secret`."""
+
     expires_after: Expiry | None = None
     session: dict[str, Any] | None = None
+
+    def seconds(self, usual: int) -> int:
+        return (self.expires_after.seconds if self.expires_after is not None else None) or usual
+
+
+class Begins(Settings):
+    """What matters here of the settings that a session begins with."""
+
+    type: Literal["realtime", "transcription"] | None = None
+    model: str | None = None
 
 
 class ClientSecrets:
@@ -69,15 +82,10 @@ class ClientSecrets:
 
     async def create(self, inquiry: Inquiry) -> Told:
         """`{expires_after, session}` → `{value, expires_at, session}`."""
-        wanted = _read(await inquiry.body(), Wanted)
+        wanted: Wanted = _read(await inquiry.body(), Wanted)
         session = wanted.session or {}
         session.setdefault("type", "realtime")
-        if session["type"] not in {"realtime", "transcription"}:
-            raise InvalidRequest("realtime or transcription", field="session.type")
-        expiry = wanted.expires_after or Expiry()
-        if expiry.anchor != "created_at":
-            raise InvalidRequest("created_at", field="expires_after.anchor")
-        value, expires_at = self._make(inquiry, session, expiry.seconds, legacy=False)
+        value, expires_at = self._make(inquiry, session, wanted.seconds(SECONDS), within="session", legacy=False)
         shown = {"id": f"sess_{uuid7().hex}", "object": f"realtime.{_sort(session)}session", "expires_at": 0, **session}
         return Told({"value": value, "expires_at": expires_at, "session": shown})
 
@@ -96,14 +104,17 @@ class ClientSecrets:
         )
 
     def _create_legacy(self, inquiry: Inquiry, session: dict[str, Any], sort: str) -> Told:
-        value, expires_at = self._make(inquiry, session, LEGACY_SECONDS, legacy=True)
+        wanted: Wanted = _convert(session.pop("client_secret", None) or {}, Wanted, within="client_secret")
+        value, expires_at = self._make(inquiry, session, wanted.seconds(LEGACY_SECONDS), within="", legacy=True)
         secret = {"value": value, "expires_at": expires_at}
         return Told({"id": f"sess_{uuid7().hex}", "object": sort, "expires_at": 0, **session, "client_secret": secret})
 
-    def _make(self, inquiry: Inquiry, session: dict[str, Any], seconds: int, *, legacy: bool) -> tuple[str, int]:
+    def _make(self, inquiry: Inquiry, session: dict[str, Any], seconds: int, *, within: str, legacy: bool) -> tuple[str, int]:
+        """A key and when it ends. within: the member of the body that the settings are in."""
+        _convert(session, Begins, within=within)
         settings = msgspec.json.encode(session)
         if len(settings) > LARGEST_SESSION:
-            raise InvalidRequest(f"at most {LARGEST_SESSION} bytes, got {len(settings)}", field="session")
+            raise InvalidRequest(f"at most {LARGEST_SESSION} bytes, got {len(settings)}", field=within or None)
         key = self._vault.hash(credential(inquiry.exchange).decode("latin-1"))
         expires_at = int(self._clock()) + seconds
         granted = b85encode(msgspec.msgpack.encode(Granted(key, expires_at, zlib.compress(settings), legacy)))
@@ -136,7 +147,20 @@ def _read(body: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(body.strip() or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$")
-        raise InvalidRequest(what[:1].lower() + what[1:], field=where.strip("`.") or None) from None
+        raise _wrong(error, "") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
+
+
+def _convert(value: Any, kind: Any, *, within: str) -> Any:
+    """A member of a body as this type. Raises InvalidRequest."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _wrong(error, within) from None
+
+
+def _wrong(error: msgspec.ValidationError, within: str) -> InvalidRequest:
+    what, _, where = str(error).partition(" - at `$")
+    field = ".".join(part for part in (within, where.strip("`.")) if part)
+    return InvalidRequest(what[:1].lower() + what[1:], field=field or None)

@@ -67,9 +67,10 @@ class Inquiry:
         text = self.query.get(name, "")
         if not text:
             return default
-        if not text.lstrip("-").isdigit() or not least <= int(text) <= most:
+        number = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
+        if number is None or not least <= number <= most:
             raise InvalidRequest(f"a whole number from {least} to {most}, got {text[:20]}", field=name)
-        return int(text)
+        return number
 
 
 Answerer = Callable[..., Awaitable[Told | None]]
@@ -152,7 +153,7 @@ class Desk:
     async def handle(self, exchange: Exchange, route: Route, parts: Mapping[str, str]) -> None:
         """Answer one inquiry, whatever happens."""
         started = time.perf_counter()
-        number = request_id(exchange)
+        number = request_id(exchange.header(b"x-request-id"))
         wire: Wire = route.wire or ("anthropic" if exchange.header(b"anthropic-version") else "openai")
         inquiry: Inquiry | None = None
         try:

@@ -13,6 +13,9 @@ NUMBERS = ("requests_per_minute", "tokens_per_minute")
 CHOICES: Mapping[str, tuple[str, ...]] = {"unpriced": ("free",), "stream_usage": ("yes", "no")}
 PREFIXES = ("header.", "query.", traits.OPTION)
 
+FRAMING = frozenset({"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
+"""Headers that say where a call ends and what becomes of its connection: another value of theirs breaks it."""
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -39,6 +42,8 @@ def check(provider: type[RelayProvider], options: Mapping[str, str]) -> None:
 def _check_header(name: str, value: str, field: str) -> None:
     if not _TOKEN.fullmatch(name) or not value.isprintable() or not value.isascii():
         raise InvalidRequest("a header's name and a line of ASCII", field=field)
+    if name.lower() in FRAMING:
+        raise InvalidRequest("this header says how a call is sent, so it cannot be set", field=field)
 
 
 def _check_trait(name: str, value: str) -> None:

@@ -18,7 +18,7 @@ from websockets.frames import Frame
 from websockets.http11 import Response
 
 from genway.errors import GenwayError, InvalidRequest, Unauthenticated
-from genway.providers.local.echo.realtime import Conversation
+from genway.providers.local import echo
 from genway.relay import heads, metrics
 from genway.relay.builtin import BuiltinConversation
 from genway.relay.callers import Holder, credential
@@ -97,7 +97,7 @@ class Realtime:
 
     async def handle(self, exchange: Exchange) -> None:
         """Lead one session to its end, whatever happens."""
-        ongoing = Ongoing(exchange, REALTIME, request_id(exchange))
+        ongoing = Ongoing(exchange, REALTIME, request_id(exchange.header(b"x-request-id")))
         try:
             await self._lead(ongoing)
         except GenwayError as error:
@@ -142,7 +142,7 @@ class Realtime:
             return
         choices = relay.board.choices(REALTIME.name, ongoing.model)
         kind = "transcriptions" if transcribes else REALTIME.name
-        await relay.reserve(ongoing, relay.card(kind, choices[0], ongoing.model))
+        await relay.reserve(ongoing, relay.cards.of(kind, choices[0], ongoing.model))
         dialer = Dialer(
             self._pool, relay.board, relay.settings, asking.query, most=self._most, legacy=legacy, transcribes=transcribes
         )
@@ -169,8 +169,8 @@ class Realtime:
         ongoing.channel = ongoing.vendor_model = LOCAL
         ongoing.attempts.append(LOCAL)
         kind = "transcriptions" if transcribes else REALTIME.name
-        await relay.reserve(ongoing, relay.local_card(kind, ongoing.model, ongoing.holder.caller.mode))
-        conversation = Conversation(ongoing.request_id, created=int(self._clock()), legacy=legacy, transcribes=transcribes)
+        await relay.reserve(ongoing, relay.cards.local(kind, ongoing.model, ongoing.holder.caller.mode))
+        conversation = echo.conversation(ongoing.request_id, created=int(self._clock()), legacy=legacy, transcribes=transcribes)
         upstream = BuiltinConversation(conversation)
         await self._run(ongoing, client, response, upstream, [], begins, legacy=legacy, transcribes=transcribes)
 
@@ -197,7 +197,7 @@ class Realtime:
             transport, early = exchange.hijack()
             exchange.started, exchange.status = True, response.status_code
             client.adopt(transport, response, early)
-            if begins:
+            if begins.keys() - {"model"}:
                 with contextlib.suppress(Closed):  # which the session finds out by itself
                     await upstream.send(text(_update(begins, legacy=legacy)))
             metrics.SESSIONS.inc()

@@ -11,8 +11,9 @@ import structlog
 from uuid_utils import uuid7
 from websockets.frames import Frame, Opcode
 
+from genway.billing.leases import Outcome
 from genway.billing.tokens import Used
-from genway.errors import GenwayError, NoChannel, Unavailable
+from genway.errors import GenwayError, Unavailable
 from genway.relay import errors, estimate, usage
 from genway.relay.kinds import Call
 from genway.relay.meter import Reservation
@@ -25,9 +26,12 @@ log = structlog.get_logger(__name__)
 WATCH_SECONDS = 1.0
 STOP_SECONDS = 3.0
 CHARGE_SECONDS = 60.0
-KEPT_BYTES = 512 * 1024
+MOST_KEPT = 512 * 1024
 POLICY = 1008
-TRANSCRIBED = b".input_audio_transcription.completed"
+TRANSCRIBED = ".input_audio_transcription.completed"
+MARKS = (b'.delta"', b'"usage"', b'"response.created"', b'"response.done"', b'"session.')
+"""What a message of the upstream's has in it where it may matter for the account. The client's own words, which may have it
+too, come back in messages, so what one is its `type` alone says."""
 
 
 class Upstream(Protocol):
@@ -66,8 +70,11 @@ class Settings(msgspec.Struct):
 
 
 class Event(msgspec.Struct):
+    """delta: a piece of an answer, as it came."""
+
     type: str = ""
     session: Settings | None = None
+    delta: msgspec.Raw = msgspec.Raw(b'""')
 
 
 _event = msgspec.json.Decoder(Event).decode
@@ -76,7 +83,7 @@ _event = msgspec.json.Decoder(Event).decode
 class Session:
     """ongoing: the session as a call, admitted, with its card and its first reservation. first: what the upstream said already.
 
-    transcribes: it only writes down what it hears, which is then what is charged as the session's own model.
+    transcribes: it only writes down what it hears, and its time costs nothing besides.
     """
 
     def __init__(
@@ -103,8 +110,9 @@ class Session:
         self._cost = 0
         self._parts: list[bytes] = []
         self._parts_size = 0
-        self._saying: list[bytes] = []
+        self._saying: dict[str, list[str]] = {}
         self._saying_size = 0
+        self._reading: Used | None = None
         self._answering = False
         self._transcriber = ""
         self._seconds_from = self._moved_at = time.monotonic()
@@ -177,26 +185,27 @@ class Session:
 
         Raises Unavailable where what was used cannot be put on record.
         """
-        if self._answering and b'.delta"' in data and b'"response.' in data:
-            self._keep(data)
-            return None
-        if not any(mark in data for mark in (b'"usage"', b'"response.created"', b'"response.done"', b'"session.')):
+        if not any(mark in data for mark in MARKS):
             return None
         try:
             event = _event(data)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         used: Used | None = None
-        if event.type == "response.created":
+        if event.type.endswith(".delta"):
+            self._keep(event)
+        elif event.type == "response.created":
             self._answering = True
             self._turn.started = time.perf_counter()
         elif event.type == "response.done":
             used = usage.from_event("realtime", data, None)
-            if used is None and self._saying:
+            if used is not None:
+                self._reading = _read_of(used)
+            elif self._saying:
                 used = self._estimated()
             self._answering = False
-            self._saying, self._saying_size = [], 0
-        elif event.type.endswith(TRANSCRIBED.decode()):
+            self._saying, self._saying_size = {}, 0
+        elif event.type.endswith(TRANSCRIBED):
             used = usage.from_event("transcriptions", data, None)
             if used is not None:
                 return await self._charge(used, transcriber=self._transcriber)
@@ -204,11 +213,17 @@ class Session:
             self._transcriber = event.session.transcriber or self._transcriber
         return await self._charge(used) if used is not None else None
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, event: Event) -> None:
         """Keep what an answer says, for an estimate should its end not come; of sound the transcript does."""
-        if self._saying_size < KEPT_BYTES and b'audio.delta"' not in data:
-            self._saying.append(data)
-            self._saying_size += len(data)
+        wanted = self._answering and event.type.startswith("response.") and not event.type.endswith("audio.delta")
+        if not wanted or self._saying_size >= MOST_KEPT:
+            return
+        try:
+            piece = msgspec.json.decode(event.delta, type=str)
+        except msgspec.DecodeError:
+            return
+        self._saying.setdefault(event.type, []).append(piece)
+        self._saying_size += len(piece)
 
     # --- accounting
 
@@ -221,7 +236,7 @@ class Session:
         turn.tokens = tokens
         return turn
 
-    async def _charge(self, used: Used, *, transcriber: str = "", outcome: str = "done") -> GenwayError | None:
+    async def _charge(self, used: Used, *, transcriber: str = "", outcome: Outcome = "done") -> GenwayError | None:
         """Charge what was used and set the next answer's likely cost aside; the error says why that is not to be had.
 
         Raises Unavailable, where nothing can be put on record.
@@ -230,9 +245,7 @@ class Session:
             turn, self._turn = self._turn, self._next_turn()
             if turn.reservation is None:
                 turn.reservation = Reservation(None, 0)
-            if transcriber and not self._transcribes:
-                self._price_as(turn, transcriber)
-            else:
+            if not self._priced_as(turn, transcriber):
                 used = self._with_seconds(used)
             # Others may wait for the same group of calls: whoever ends this task must not end that.
             await asyncio.shield(self._relay.settle(turn, used, outcome))
@@ -247,14 +260,15 @@ class Session:
                 return error
             return None
 
-    def _price_as(self, turn: Ongoing, model: str) -> None:
-        """What is written down of the user's words is the work of a model of its own, where that has a price."""
-        try:
-            turn.card = self._relay.card("transcriptions", turn.choice, model) if turn.choice is not None else turn.card
-        except NoChannel:
-            return
-        turn.asked = Call(model=model)
-        turn.vendor_model = model
+    def _priced_as(self, turn: Ongoing, model: str) -> bool:
+        """What is written down is the work of the model that does it, whatever the session's is, where that has a price."""
+        if turn.choice is None or model in {"", turn.vendor_model, turn.model}:
+            return False
+        card = self._relay.cards.known("transcriptions", turn.choice.seat, model)
+        if card is None:
+            return False
+        turn.card, turn.asked, turn.vendor_model = card, Call(model=model), model
+        return True
 
     def _with_seconds(self, used: Used) -> Used:
         """The session's own time, where that has a price."""
@@ -266,16 +280,19 @@ class Session:
         return msgspec.structs.replace(used, seconds=round(lasted, 3))
 
     def _estimated(self) -> Used:
-        return estimate.streamed("realtime", b"", self._saying, None, self._ongoing.vendor_model)
+        """What an answer used that does not say so. It reads again what the one before it has read."""
+        events = [msgspec.json.encode({"type": name, "delta": "".join(said)}) for name, said in self._saying.items()]
+        return estimate.streamed("realtime", b"", events, self._reading, self._ongoing.vendor_model)
 
-    async def _charge_rest(self, outcome: str) -> None:
+    async def _charge_rest(self, outcome: Outcome) -> None:
         """What was used since the last answer that came whole."""
         card = self._ongoing.card
         timed = card is not None and card.seconds and not self._transcribes
-        if not self._saying and not timed:
+        begun = self._answering and (self._saying or self._reading is not None)
+        if not begun and not timed:
             return
-        used = self._estimated() if self._saying else Used(calls=0)
-        self._saying = []
+        used = self._estimated() if begun else Used(calls=0)
+        self._answering, self._saying = False, {}
         try:
             await self._charge(used, outcome=outcome)
         except Unavailable as error:
@@ -320,8 +337,7 @@ class Session:
             return
         self._over.set()
         self._upstream.close(GOING_AWAY)
-        if not isinstance(error, Unavailable):
-            await self._charge_rest("done")
+        await self._charge_rest("broken_off" if self._answering else "done")
         await self._tell(error)
         self._client.close(FAULT if error.status >= 500 and code == POLICY else code, error.message)
 
@@ -343,27 +359,29 @@ class Session:
 
     async def _watch(self) -> None:
         """End what is silent for too long, what nobody is there for any more, and all when the server stops."""
+        try:
+            while not self._over.is_set():
+                try:
+                    async with asyncio.timeout(WATCH_SECONDS):
+                        await self._over.wait()
+                except TimeoutError:
+                    await self._check(time.monotonic())
+        except Exception as error:
+            await self._fail(error)
+
+    async def _check(self, now: float) -> None:
         idle = self._relay.settings.idle_seconds
-        while not self._over.is_set():
-            try:
-                async with asyncio.timeout(WATCH_SECONDS):
-                    await self._over.wait()
-            except TimeoutError:
-                pass
-            else:
-                return
-            now = time.monotonic()
-            if self._client.gone:
-                await self._client_left(Closed(self._client, BROKEN_OFF, "the client is gone"))
-            elif now - self._moved_at > idle:
-                self._over.set()
-                self._upstream.close(GOING_AWAY)
-                await self._charge_rest("done")
-                self._client.close(GOING_AWAY, f"nothing was said for {idle:g} seconds")
-            elif self._ongoing.exchange.stopping:
-                await self._stop(now)
-            elif now - self._seconds_from > CHARGE_SECONDS:
-                await self._charge_time()
+        if self._client.gone:
+            await self._client_left(Closed(self._client, BROKEN_OFF, "the client is gone"))
+        elif now - self._moved_at > idle:
+            self._over.set()
+            self._upstream.close(GOING_AWAY)
+            await self._charge_rest("broken_off" if self._answering else "done")
+            self._client.close(GOING_AWAY, f"nothing was said for {idle:g} seconds")
+        elif self._ongoing.exchange.stopping:
+            await self._stop(now)
+        elif now - self._seconds_from > CHARGE_SECONDS:
+            await self._charge_time()
 
     async def _stop(self, now: float) -> None:
         """The server stops: once no answer is under way, or soon, the client is asked to come again."""
@@ -383,3 +401,8 @@ class Session:
             again = error
         if again is not None:
             await self._refuse(again)
+
+
+def _read_of(used: Used) -> Used:
+    """Of what an answer used what it read, as an estimate of what the next one reads at least."""
+    return msgspec.structs.replace(used, output=0, reasoning=0, audio_output=0, image_output=0, estimated=True)

@@ -44,7 +44,11 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def add_channel(connection: Connection, vault: Vault, channel: Channel, secret: str, now: float) -> Channel:
-    """Raises InvalidRequest for an unknown provider, Conflict where the name is taken."""
+    """Raises InvalidRequest for an unknown provider or a name that cannot be, Conflict where the name is taken."""
+    if not channel.name.isprintable() or re.search(r"[\s/]", channel.name):
+        raise InvalidRequest(
+            f"without spaces and slashes, since clients write it before a model, got {channel.name!r}", field="name"
+        )
     if channel.name == LOCAL or connection.execute(select(channels.c.id).where(channels.c.name == channel.name)).first():
         raise Conflict(f"there is a channel named {channel.name} already")
     usual_timeout = _check(channel)

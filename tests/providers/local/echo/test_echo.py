@@ -39,3 +39,12 @@ def test_text_is_answered_without_loading_what_makes_pictures_or_sound() -> None
         'print([name for name in ("numpy", "av", "cv2", "PIL") if name in sys.modules])'
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_server_starts_without_what_makes_the_answers() -> None:
+    program = (
+        "import sys, genway.app; from genway import providers; from genway.dialects import base; providers.discover();"
+        'base.discover(); print(sorted(name for name in sys.modules if name.startswith("genway.providers.local.echo.")))'
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == "['genway.providers.local.echo.answers']"

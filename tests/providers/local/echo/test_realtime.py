@@ -227,3 +227,34 @@ def test_mistakes_are_events_and_the_session_goes_on(raw: bytes, code: str, para
     error = msgspec.json.decode(event)["error"]
     assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", code, param)
     assert talk.answer("still here")[-1]["response"]["status"] == "completed"
+
+
+def test_of_too_much_that_was_said_the_oldest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genway.providers.local.echo.realtime.MOST_BYTES", 2_000)
+    talk = Talk()
+    first = talk.send("conversation.item.create", item={"type": "message", "id": "item_first", "content": []})[0]["item"]["id"]
+    for _ in range(20):
+        talk.send("input_audio_buffer.append", audio=SECOND)
+        talk.send("input_audio_buffer.commit")
+        talk.answer("one two")
+    assert talk.send("conversation.item.retrieve", item_id=first)[0]["error"]["code"] == "item_not_found"
+    assert len(msgspec.json.encode(list(talk.conversation._items.values()))) < 2_100
+    assert talk.answer("still here")[-1]["response"]["output"][0]["content"][0]["text"] == "still here"
+
+
+def test_the_number_of_items_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genway.providers.local.echo.realtime.MOST_ITEMS", 10)
+    talk = Talk()
+    for number in range(30):
+        talk.answer(f"word{number}")
+    assert len(talk.conversation._items) == len(talk.conversation._sizes) == 10
+
+
+def test_an_item_and_settings_that_are_too_large_are_mistakes_and_nothing_of_them_stays() -> None:
+    talk = Talk()
+    large = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x" * 5_000_000}]}
+    assert talk.send("conversation.item.create", item=large)[0]["error"]["code"] == "too_large"
+    for part in ({"note": "x" * 600_000}, {"audio": {"input": {"note": "x" * 600_000}}}):
+        assert talk.send("session.update", session={"type": "realtime", **part})[0]["error"]["code"] == "too_large"
+    [updated] = talk.send("session.update", session={"type": "realtime", "instructions": "Be brief."})
+    assert len(msgspec.json.encode(updated)) < 1_000

@@ -6,42 +6,36 @@ formats of OpenAI and of Anthropic. The answer's `model` is one of `models()` an
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from genway.errors import InvalidRequest
-from genway.providers.local.echo import (
-    chat,
-    completions,
-    embeddings,
-    images,
-    messages,
-    moderations,
-    rerank,
-    responses,
-    saying,
-    speech,
-    transcriptions,
-)
 from genway.providers.local.echo.answers import Streamed, Whole
 
-__all__ = ["SLOW", "Streamed", "Whole", "answer", "answer_form", "models"]
+if TYPE_CHECKING:
+    from genway.providers.local.echo.realtime import Conversation
+
+__all__ = ["SLOW", "Streamed", "Whole", "answer", "answer_form", "conversation", "models"]
 
 SLOW = frozenset(
     {"embeddings", "image_generations", "image_edits", "image_variations", "speech", "transcriptions", "translations"}
 )
 """The kinds whose answer may take long enough (up to seconds) to be made in a thread. The events of their streams are quick."""
 
-_quick: Mapping[str, Callable[..., Whole | Streamed]] = {
-    "chat": chat.answer,
-    "completions": completions.answer,
-    "responses": responses.answer,
-    "messages": messages.answer,
-    "count_tokens": messages.count,
-    "embeddings": embeddings.answer,
-    "moderations": moderations.answer,
-    "rerank": rerank.answer,
-    "speech": speech.answer,
+# Where each is made. A module is imported when it is first asked for: most gateways answer for nobody but their vendors.
+_quick: Mapping[str, str] = {
+    "chat": "chat:answer",
+    "completions": "completions:answer",
+    "responses": "responses:answer",
+    "messages": "messages:answer",
+    "count_tokens": "messages:count",
+    "embeddings": "embeddings:answer",
+    "moderations": "moderations:answer",
+    "rerank": "rerank:answer",
+    "speech": "speech:answer",
 }
+_named = ("saying", "embeddings", "images", "moderations", "rerank", "speech", "transcriptions")
 
 
 def answer(kind: str, body: bytes, *, request_id: str, created: int) -> Whole | Streamed:
@@ -51,10 +45,10 @@ def answer(kind: str, body: bytes, *, request_id: str, created: int) -> Whole | 
     Raises InvalidRequest, with the field's path in the body. Failures that the text forces are answers.
     """
     if kind in ("image_generations", "image_edits"):
-        return images.answer(kind, body, created=created)
+        return _made("images:answer", kind, body, created=created)
     if kind not in _quick:
         raise InvalidRequest(f"the built-in answers have no {kind} from a JSON body")
-    return _quick[kind](body, request_id=request_id, created=created)
+    return _made(_quick[kind], body, request_id=request_id, created=created)
 
 
 def answer_form(
@@ -65,13 +59,28 @@ def answer_form(
     created: Unix seconds. Raises InvalidRequest.
     """
     if kind in ("image_edits", "image_variations"):
-        return images.answer_form(kind, fields, files, created=created)
+        return _made("images:answer_form", kind, fields, files, created=created)
     if kind in ("transcriptions", "translations"):
-        return transcriptions.answer_form(kind, fields, files)
+        return _made("transcriptions:answer_form", kind, fields, files)
     raise InvalidRequest(f"the built-in answers have no {kind} from a form")
 
 
 def models() -> list[str]:
     """The names under which the built-in answers speak."""
-    modules = (saying, embeddings, images, moderations, rerank, speech, transcriptions)
-    return sorted(module.NAME for module in modules)
+    return sorted(str(_module(name).NAME) for name in _named)
+
+
+def conversation(request_id: str, *, created: int, legacy: bool, transcribes: bool) -> Conversation:
+    """A realtime session; see `realtime.Conversation`."""
+    begun: Conversation = _module("realtime").Conversation(request_id, created=created, legacy=legacy, transcribes=transcribes)
+    return begun
+
+
+def _made(path: str, *arguments: object, **options: object) -> Whole | Streamed:
+    module, _, name = path.partition(":")
+    make: Callable[..., Whole | Streamed] = getattr(_module(module), name)
+    return make(*arguments, **options)
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"{__name__}.{name}")

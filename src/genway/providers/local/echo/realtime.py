@@ -24,6 +24,8 @@ from genway.providers.local.echo.words import Forced
 VOICE = "alloy"
 BYTES_A_SECOND = 48_000
 MOST_ITEMS = 2000
+MOST_BYTES = 1024 * 1024  # of all items together
+LARGEST_SETTINGS = 512 * 1024
 SESSION_SECONDS = 3600
 Event = dict[str, Any]
 Steps = Iterator[tuple[float, bytes]]
@@ -111,6 +113,8 @@ class Conversation:
         self._legacy = legacy
         self._count = 0
         self._items: dict[str, Event] = {}
+        self._sizes: dict[str, int] = {}
+        self._size = 0
         self._sound = 0
         self._cancelled: set[str] = set()
         self._answering = ""
@@ -157,7 +161,7 @@ class Conversation:
             case "conversation.item.retrieve":
                 return self._told("conversation.item.retrieved", item=self._item(event))
             case "conversation.item.delete":
-                del self._items[self._item(event)["id"]]
+                self._forget(self._item(event)["id"])
                 return self._told("conversation.item.deleted", item_id=event.item_id)
             case "conversation.item.truncate":
                 where = {"content_index": event.content_index, "audio_end_ms": event.audio_end_ms}
@@ -187,11 +191,14 @@ class Conversation:
             raise Refused(f"The session's type is {self.session['type']}.", "invalid_value", "session.type")
         _read(event.session, Wishes, "session")
         kept = {name: value for name, value in wanted.items() if name not in ("id", "object", "model", "expires_at", "audio")}
-        audio = wanted.get("audio")
-        for side, settings in (audio if isinstance(audio, dict) else {}).items():
-            if isinstance(settings, dict):
-                self.session["audio"][side] = self.session["audio"].get(side, {}) | settings
-        self.session |= kept
+        changed, audio = self.session | kept, wanted.get("audio")
+        if isinstance(audio, dict):
+            before: Event = self.session["audio"]
+            sides = {side: before.get(side, {}) | new for side, new in audio.items() if isinstance(new, dict)}
+            changed["audio"] = before | sides
+        if len(msgspec.json.encode(changed)) > LARGEST_SETTINGS:
+            raise Refused(f"A session's settings have at most {LARGEST_SETTINGS} bytes.", "too_large", "session")
+        self.session = changed
         name = "transcription_session.updated" if event.type.startswith("transcription") else "session.updated"
         return [(0.0, self._event(name, session=self.session))]
 
@@ -199,8 +206,8 @@ class Conversation:
         item = _read(event.item, Item, "item")
         if item.type not in ("message", "function_call", "function_call_output"):
             raise Refused(f"Invalid value: '{item.type}'.", "invalid_value", "item.type")
-        if len(self._items) >= MOST_ITEMS:
-            raise Refused(f"A session has at most {MOST_ITEMS} items.", "too_many_items", "item")
+        if len(bytes(event.item)) > MOST_BYTES:
+            raise Refused(f"An item has at most {MOST_BYTES} bytes.", "too_large", "item")
         kept = _object(event.item, "item")
         kept["id"] = item.id or self._id("item_")
         if kept["id"] in self._items:
@@ -209,9 +216,21 @@ class Conversation:
 
     def _add(self, item: Event) -> list[tuple[float, bytes]]:
         before = next(reversed(self._items), None)
-        self._items[item["id"]] = item
+        self._keep(item)
         names = ["conversation.item.added", *([] if self._legacy else ["conversation.item.done"])]
         return [(0.0, self._event(name, previous_item_id=before, item=item)) for name in names]
+
+    def _keep(self, item: Event) -> None:
+        """Remember an item. Of too many, or too large ones, the oldest are forgotten, as vendors cut what no longer fits."""
+        self._items[item["id"]] = item
+        self._sizes[item["id"]] = size = len(msgspec.json.encode(item))
+        self._size += size
+        while len(self._items) > MOST_ITEMS or self._size > MOST_BYTES:
+            self._forget(next(iter(self._items)))
+
+    def _forget(self, item_id: str) -> None:
+        del self._items[item_id]
+        self._size -= self._sizes.pop(item_id)
 
     def _item(self, event: ClientEvent) -> Event:
         item = self._items.get(event.item_id or "")
@@ -324,11 +343,12 @@ class Conversation:
                     yield event
                     if done is not None:
                         output.append(done)
-                        self._items[done["id"]] = done
+                        self._keep(done)
                 if status in ("cancelled", "failed"):
                     break
             usage = _usage(said, audio_tokens(seconds))
         self._answering = ""
+        self._cancelled.clear()
         ended = {"status": status, "status_details": details, "output": output, "usage": usage}
         yield self._event("response.done", response={**response, **ended})
 
