@@ -38,7 +38,7 @@ from genway.media.library import Library
 from genway.media.links import LinkSigner
 from genway.media.routes import stored_media
 from genway.media.store import Store
-from genway.relay import batches, files, kept, realtime
+from genway.relay import batches, expiry, files, kept, realtime
 from genway.relay.administration import Administration
 from genway.relay.callers import Callers
 from genway.relay.catalogue import Catalogue
@@ -54,6 +54,7 @@ from genway.relay.realtime import Realtime
 from genway.relay.relay import Relay
 from genway.relay.seats import Board
 from genway.relay.sending import Sender
+from genway.relay.straight import Straight
 from genway.routing.channels import LOCAL, Channel
 from genway.routing.choose import Router
 from genway.tasks.model import State, Task
@@ -103,7 +104,7 @@ class Application:
         self._formats = {name: form for dialect in self._dialects.values() for name, form in dialect.formats.items()}
         self.litestar = Web(
             [
-                *(handler for dialect in self._dialects.values() for handler in dialects.handlers(dialect)),
+                *(dialects.handler(dialect) for dialect in self._dialects.values()),
                 stored_media,
                 *health.routes,
             ],
@@ -118,6 +119,11 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything but what is relayed, as an ASGI application."""
         await self.edge(scope, receive, send)
+
+    def take(self, exchange: Exchange) -> bool:
+        """A request that is here whole, at once, if it is a call that can be sent on straight away."""
+        kind = ROUTES.get(exchange.path)
+        return kind is not None and self.straight.take(exchange, kind)
 
     async def handle(self, exchange: Exchange) -> None:
         """One request: on the hot path where it is to be relayed, else through the web framework."""
@@ -224,9 +230,10 @@ class Application:
             ),
             clock=self._clock,
         )
+        self.straight = Straight(config, self.relay, sender, self._pool)
         keeper = Keeper(config, self.database, board, self._pool, self.library.store, clock=self._clock)
         sender.keeper = self.relay.keeper = keeper
-        self.relay.endings = Endings(keeper, self.relay.known_card, self.relay.batch_card)
+        self.relay.endings = Endings(keeper, self.relay.cards.known, self.relay.cards.batch)
         client_secrets = ClientSecrets(self.database, vault, self.relay.callers, clock=self._clock)
         self.realtime = Realtime(self.relay, self._pool, client_secrets, most=config.server.max_body_bytes, clock=self._clock)
         self.desk = Desk(
@@ -312,6 +319,7 @@ class Application:
                     await self.database.write(partial(self.store.forget, before=now - keep))
                 if self.config.callbacks.keep_days:
                     await self._forget_delivered(now - self.config.callbacks.keep_days * 86400)
+                await expiry.expire(self.relay.keeper)
             except (GenwayError, OSError) as error:
                 log.error("housekeeping.failed", why=str(error))
 

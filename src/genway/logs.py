@@ -80,8 +80,7 @@ class _Access:
         self._second = 0
         self._stamp = ""
 
-    def add(self, line: Line) -> None:
-        now = time.time()
+    def add(self, line: Line, now: float) -> None:
         if int(now) != self._second:
             self._second = int(now)
             self._stamp = datetime.fromtimestamp(self._second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -103,10 +102,15 @@ _access = _Access()
 _encoder = msgspec.json.Encoder()
 
 
-def access(line: Line) -> None:
-    """One line of the access log: at once on a terminal, a moment later where machines read it."""
+def at_once() -> bool:
+    """Whether people read along."""
+    return _shown == "text"
+
+
+def access(line: Line, at: float = 0.0) -> None:
+    """One line of the access log: at once on a terminal, a moment later where machines read it. at: Unix seconds, or now."""
     if _shown == "json":
-        _access.add(line)
+        _access.add(line, at or time.time())
     elif _shown == "text":
         told = msgspec.structs.asdict(line)
         for name in ("timestamp", "level"):

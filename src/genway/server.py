@@ -189,14 +189,13 @@ async def _run(config: Config, port: int, started: Callable[[int], None], owner:
     from genway.wire.server import Server  # noqa: PLC0415
 
     application = Application(config, owner=owner, **arguments)  # type: ignore[arg-type]
-    server = Server(application.handle, head_seconds=config.server.body_seconds)
+    server = Server(application.handle, take=application.take, head_seconds=config.server.body_seconds)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     await application.start()
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # without looking through it first: that takes longer than the little it would find is worth
     gc.set_threshold(*GARBAGE)
     gc.enable()
     try:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from uuid_utils import uuid7
 
 from genway.billing import ledger, money
+from genway.db import execute
 from genway.db.tables import calls, keys, leases
 from genway.errors import BudgetExceeded, InsufficientBalance, Unauthenticated
 
@@ -36,6 +37,9 @@ class Lease(msgspec.Struct, frozen=True):
     amount: int
 
 
+Outcome = Literal["done", "client_gone", "broken_off"]
+
+
 class CallRow(msgspec.Struct, array_like=True):
     """One call as it is recorded; the members are the columns of the table `calls` in their order."""
 
@@ -50,7 +54,7 @@ class CallRow(msgspec.Struct, array_like=True):
     channel_id: str
     lease_id: str | None
     status: int
-    outcome: Literal["done", "client_gone", "broken_off"]
+    outcome: Outcome
     attempts: int
     milliseconds: int
     input_tokens: int
@@ -100,7 +104,7 @@ def _insert(connection: Connection, rows: Sequence[CallRow]) -> None:
     while at < len(rows):
         size = min(1 << ((len(rows) - at).bit_length() - 1), MOST_ROWS)
         values = tuple(value for row in rows[at : at + size] for value in msgspec.structs.astuple(row))
-        connection.exec_driver_sql(_insert_calls(mark, size), values)
+        execute(connection, _insert_calls(mark, size), values)
         at += size
 
 
@@ -183,8 +187,7 @@ def record(connection: Connection, rows: Sequence[CallRow], now: float) -> Set[s
     if spent:
         # In one order, so that two processes never wait for each other.
         spend = _spend(_MARKS[connection.dialect.name])
-        counted = connection.exec_driver_sql(spend, [(spent[lease_id], lease_id) for lease_id in sorted(spent)])
-        if counted.rowcount != len(spent):
+        if sum([execute(connection, spend, (spent[lease_id], lease_id)) for lease_id in sorted(spent)]) != len(spent):
             gone = spent.keys() - still_open(connection, spent)
             direct += [row for row in rows if row.cost and row.lease_id in gone]
     if direct:

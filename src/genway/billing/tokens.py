@@ -161,6 +161,11 @@ class Card(msgspec.Struct, frozen=True):
             return -(-(parts * below + above * self.seconds * MILLION) // (below * MILLION))
         return -(-parts // MILLION)
 
+    def likely(self, read: int, produced: int, images: int) -> int:
+        """What one answer costs that reads and produces so many tokens of text, or makes so many pictures, in millionths."""
+        parts = read * self.input + produced * self.output + (self.calls + images * self.images) * MILLION
+        return -(-parts // MILLION)
+
     def lines(self, used: Used) -> tuple[Line, ...]:
         """What `used` costs line by line, without what costs nothing."""
         found = []

@@ -8,11 +8,12 @@ rows are on disk. One piece of work that raises undoes itself alone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -24,12 +25,15 @@ from genway.errors import Unavailable
 
 T = TypeVar("T")
 Write = Callable[[Connection], T]
+Waiting = asyncio.Future[Any] | Future[Any]
+Outcome = tuple[Any, BaseException | None]
 
 log = structlog.get_logger(__name__)
 
 GROUP_LIMIT = 256
 BUSY_SECONDS = 30
 DEADLOCK_TRIES = 5
+BEGIN = "BEGIN IMMEDIATE"
 
 
 class Database:
@@ -47,7 +51,7 @@ class Database:
         self._engine = _engine(url, immediate=True, size=2)
         self._read_engine = _engine(url, immediate=False, size=readers)
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="db-read")
-        self._queue: queue.SimpleQueue[tuple[Write[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Write[Any], Waiting] | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_loop, name="db-write", daemon=True)
         self._closed = False
         self._writer.start()
@@ -62,11 +66,15 @@ class Database:
 
         What `work` raises is raised here, and its changes are gone. Raises Unavailable if the database cannot commit.
         """
-        return await asyncio.wrap_future(self._enqueue(work))
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._enqueue(work, future)
+        return await future
 
     def write_now(self, work: Write[T]) -> T:
         """`write` for code outside an event loop; waits."""
-        return self._enqueue(work).result()
+        future: Future[T] = Future()
+        self._enqueue(work, future)
+        return future.result()
 
     async def read(self, work: Write[T]) -> T:
         """Run `work` on a connection of its own, which sees what is committed."""
@@ -88,12 +96,10 @@ class Database:
         self._engine.dispose()
         self._read_engine.dispose()
 
-    def _enqueue(self, work: Write[T]) -> Future[T]:
+    def _enqueue(self, work: Write[T], future: Waiting) -> None:
         if self._closed:
             raise Unavailable("the server is stopping")
-        future: Future[T] = Future()
         self._queue.put((work, future))
-        return future
 
     def _write_loop(self) -> None:
         ended = False
@@ -113,45 +119,52 @@ class Database:
                     ended = True
                     break
                 group.append(more)
-            # From here on a caller that goes away no longer cancels its work, which would end this thread.
-            self._run([(work, future) for work, future in group if future.set_running_or_notify_cancel()])
+            if waited_for := [item for item in group if not item[1].cancelled()]:
+                self._run(waited_for)
 
-    def _run(self, group: list[tuple[Write[Any], Future[Any]]], tries: int = DEADLOCK_TRIES) -> None:
+    def _run(self, group: list[tuple[Write[Any], Waiting]], tries: int = DEADLOCK_TRIES) -> None:
+        outcomes: list[Outcome]
         try:
-            outcomes = self._commit(group)
+            outcomes = self._commit([work for work, _ in group])
         except Exception as error:
             if _worth_another_try(error) and tries:
                 for item in group:
                     self._run([item], tries - 1)
                 return
             log.error("database.commit_failed", error=str(error), works=len(group))
-            for _, future in group:
-                future.set_exception(Unavailable("the database could not commit; nothing was changed"))
-            return
-        for (_, future), (answer, problem) in zip(group, outcomes, strict=True):
-            if problem is not None:
-                future.set_exception(problem)
-            else:
-                future.set_result(answer)
+            outcomes = [(None, Unavailable("the database could not commit; nothing was changed")) for _ in group]
+        _tell([(future, outcome) for (_, future), outcome in zip(group, outcomes, strict=True)])
 
-    def _commit(self, group: list[tuple[Write[Any], Future[Any]]]) -> list[tuple[Any, BaseException | None]]:
+    def _commit(self, group: list[Write[Any]]) -> list[Outcome]:
         """Run and commit the group; raises what concerns them all."""
         with self._engine.connect() as connection:
-            with connection.begin() as transaction:
+            self._begin(connection)
+            try:
+                outcomes: list[Outcome] = [(work(connection), None) for work in group]
+            except Exception as error:
+                _undo(connection)
+                if _concerns_all(error):
+                    raise
+                if len(group) == 1:
+                    return [(None, error)]
+            else:
                 try:
-                    return [(work(connection), None) for work, _ in group]
-                except Exception as error:
-                    if _concerns_all(error):
-                        raise
-                    transaction.rollback()
-                    if len(group) == 1:
-                        return [(None, error)]
+                    _end(connection)
+                except BaseException:
+                    _undo(connection)
+                    raise
+                return outcomes
             # Savepoints cost a fifth of the throughput, so a group has them only when one of it raises.
             with connection.begin():
-                return [self._apart(connection, work) for work, _ in group]
+                return [self._apart(connection, work) for work in group]
+
+    def _begin(self, connection: Connection) -> None:
+        """Begin a transaction without the builder, whose own begins when a piece of work needs it."""
+        if self.sqlite:
+            execute(connection, BEGIN)
 
     @staticmethod
-    def _apart(connection: Connection, work: Write[Any]) -> tuple[Any, BaseException | None]:
+    def _apart(connection: Connection, work: Write[Any]) -> Outcome:
         try:
             with connection.begin_nested():
                 return work(connection), None
@@ -180,9 +193,70 @@ def _engine(url: str, *, immediate: bool, size: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        driver: Any = connection.connection.driver_connection
+        if not driver.in_transaction:
+            execute(connection, BEGIN if immediate else "BEGIN")
 
     return engine
+
+
+def execute(connection: Connection, statement: str, values: Sequence[Any] = ()) -> int:
+    """Run a statement in the driver's own words, past all that the builder does for one; returns how many rows it changed.
+
+    For what runs so often that the builder would take most of its time. Raises what the builder would.
+    """
+    driver: Any = connection.connection.driver_connection
+    return _drive(connection, statement, lambda: int(driver.execute(statement, values).rowcount), values)
+
+
+def _end(connection: Connection) -> None:
+    """Commit, whoever began."""
+    if connection.in_transaction():
+        connection.commit()
+    else:
+        driver: Any = connection.connection.driver_connection
+        _drive(connection, "COMMIT", driver.commit)
+
+
+def _undo(connection: Connection) -> None:
+    if connection.in_transaction():
+        connection.rollback()
+    elif not connection.invalidated:
+        driver: Any = connection.connection.driver_connection
+        _drive(connection, "ROLLBACK", driver.rollback)
+
+
+def _drive(connection: Connection, statement: str, act: Callable[[], T], values: Sequence[Any] = ()) -> T:
+    """What the driver does. Raises what the builder would."""
+    kind = connection.dialect.loaded_dbapi.Error
+    try:
+        return act()
+    except kind as error:
+        raise DBAPIError.instance(statement, values, error, kind, dialect=connection.dialect) from error
+
+
+def _tell(outcomes: list[tuple[Waiting, Outcome]]) -> None:
+    """Tell those who wait; each event loop is woken once for all that wait there."""
+    by_loop: dict[asyncio.AbstractEventLoop | None, list[tuple[Waiting, Outcome]]] = {}
+    for waiting in outcomes:
+        future = waiting[0]
+        by_loop.setdefault(future.get_loop() if isinstance(future, asyncio.Future) else None, []).append(waiting)
+    for loop, told in by_loop.items():
+        if loop is None:
+            _resolve(told)
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_resolve, told)
+
+
+def _resolve(outcomes: list[tuple[Waiting, Outcome]]) -> None:
+    for future, (answer, problem) in outcomes:
+        if future.done():  # whoever waited has gone
+            continue
+        if problem is not None:
+            future.set_exception(problem)
+        else:
+            future.set_result(answer)
 
 
 def _worth_another_try(error: BaseException) -> bool:

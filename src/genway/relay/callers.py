@@ -42,6 +42,7 @@ class Callers:
     def __init__(self, identify: Callable[[str], Awaitable[Caller]], limits: RequestLimits, settings: Relay) -> None:
         self._identify = identify
         self._limits = limits
+        self.shared = limits.shared  # requests are counted outside this process
         self._settings = settings
         self._by_header: dict[bytes, Holder] = {}
         self._by_key: dict[str, Holder] = {}
@@ -58,6 +59,11 @@ class Callers:
         self._by_header[sent] = found
         return found
 
+    def remembered(self, exchange: Exchange) -> Holder | None:
+        """Who calls, where that is known without asking anybody."""
+        known = self._by_header.get(credential(exchange))
+        return known if known is not None and known.fresh_until > time.monotonic() else None
+
     def known(self, caller: Caller) -> Holder:
         """The holder of a key whose caller was just found out."""
         found = self._by_key.get(caller.key_id)
@@ -73,7 +79,7 @@ class Callers:
         now = time.monotonic()
         holder.caller = caller
         holder.fresh_until = now + FRESH_SECONDS
-        holder.requests = None if self._limits.shared else self._limits.bucket(caller, now)
+        holder.requests = None if self.shared else self._limits.bucket(caller, now)
         most = self._settings.tokens_per_minute if caller.tokens_per_minute is None else caller.tokens_per_minute
         if not most:
             holder.tokens = None
@@ -86,14 +92,18 @@ class Callers:
 
     async def count(self, holder: Holder, tokens: int, streamed: bool) -> None:
         """Count one call that may take so many tokens. Raises RateLimited; nothing is counted then."""
-        now = time.monotonic()
-        if streamed and holder.most_streams and holder.streams >= holder.most_streams:
-            raise RateLimited(f"this key may have {holder.most_streams} streams at once and has them", retry_after=1)
-        if holder.requests is not None:
-            if wait := holder.requests.take(1, now):
-                raise too_many(holder.requests.most, wait)
-        elif self._limits.shared:
+        if self.shared:
+            _check_streams(holder, streamed)
             await self._limits.count(holder.caller)
+        self.count_here(holder, tokens, streamed)
+
+    @staticmethod
+    def count_here(holder: Holder, tokens: int, streamed: bool) -> None:
+        """`count`, where requests are counted in this process."""
+        _check_streams(holder, streamed)
+        now = time.monotonic()
+        if holder.requests is not None and (wait := holder.requests.take(1, now)):
+            raise too_many(holder.requests.most, wait)
         if holder.tokens is not None and (wait := holder.tokens.take(tokens, now)):
             if holder.requests is not None:
                 holder.requests.correct(1)
@@ -101,6 +111,19 @@ class Callers:
                 f"this key may use {holder.tokens.most} tokens a minute, and this call may take {tokens}; wait and try again",
                 retry_after=wait,
             )
+
+    @staticmethod
+    def uncount(holder: Holder, tokens: int) -> None:
+        """The call that was counted did not begin."""
+        if holder.requests is not None:
+            holder.requests.correct(1)
+        if holder.tokens is not None:
+            holder.tokens.correct(tokens)
+
+
+def _check_streams(holder: Holder, streamed: bool) -> None:
+    if streamed and holder.most_streams and holder.streams >= holder.most_streams:
+        raise RateLimited(f"this key may have {holder.most_streams} streams at once and has them", retry_after=1)
 
 
 def credential(exchange: Exchange) -> bytes:

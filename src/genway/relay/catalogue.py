@@ -112,14 +112,14 @@ class Catalogue:
         """Every model there is; the same for all keys, since a test key may name any."""
         doing = [seat for seat in await self._router.seats() if seat.channel.disabled_at is None]
         async with self._making:
-            made_of = (self._relay.book, *self._relay.board.seats, *doing)
+            made_of = (self._relay.cards.book, *self._relay.board.seats, *doing)
             known = self._listing.made_of
             if len(known) != len(made_of) or any(one is not other for one, other in zip(known, made_of, strict=True)):
                 self._listing = await asyncio.to_thread(self._make, made_of, doing)
             return self._listing
 
     def _make(self, made_of: tuple[object, ...], doing: Sequence[choose.Seat]) -> Listing:
-        index, book = self._relay.index, self._relay.book
+        index, book = self._relay.cards.index, self._relay.cards.book
         found: dict[str, Model] = {}
         for model in (*self._built_in(index), *_relayed(self._relay.board.seats, index, book), *_videos(doing, index)):
             found.setdefault(model.id, model)
@@ -142,7 +142,7 @@ class Catalogue:
                 choice = self._relay.board.choices(kind, name)[0]
             except NoChannel:
                 continue
-            return _model(choice.seat, name, choice.vendor_model, self._relay.index)
+            return _model(choice.seat, name, choice.vendor_model, self._relay.cards.index)
         raise NotFound(f"the model {name} does not exist here; GET /v1/models lists those there are")
 
 

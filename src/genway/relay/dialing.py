@@ -14,7 +14,7 @@ from genway.relay import metrics
 from genway.relay.ongoing import Ongoing
 from genway.relay.retries import Refusal, judge
 from genway.relay.seats import Board, Choice, Credential
-from genway.relay.sending import Answered, Sender
+from genway.relay.sending import Answered, Attempt, Sender
 from genway.wire.exchange import Headers
 from genway.wire.pool import BrokenOff, Pool, Unreachable
 from genway.wire.websocket import Closed, Socket, connect, head
@@ -91,23 +91,18 @@ class Dialer(Sender):
         self._legacy = legacy
         self._transcribes = transcribes
 
-    async def _attempt(
-        self, ongoing: Ongoing, choice: Choice, credential: Credential, until: float
-    ) -> tuple[Answered | None, float | None]:
-        seat = choice.seat
-        ongoing.channel = seat.channel.name
-        ongoing.credential = credential
-        ongoing.vendor_model = choice.vendor_model
-        ongoing.attempts.append(seat.channel.name)
-        self._take_seat(ongoing, choice)
-        if seat.requests is not None:
-            seat.requests.take(1, self._board.now())
+    def begin(self, ongoing: Ongoing, choice: Choice, credential: Credential, now: float, until: float) -> Attempt:
+        self._take_seat(ongoing, choice, credential)
+        return Attempt(choice, credential, now, until)
+
+    async def _attempt(self, ongoing: Ongoing, attempt: Attempt) -> tuple[Answered | None, float | None]:
+        choice, credential = attempt.choice, attempt.credential
         probe = choice.health.until > 0
         if probe:
             choice.health.probing = True
         ongoing.exchange.on_gone = ongoing.cancel
         try:
-            came = await self._dial(choice, credential, until)
+            came = await self._dial(choice, credential, attempt.until)
         except (Unreachable, BrokenOff) as error:
             ongoing.fault, ongoing.refusal = error, None
             self._leave_seat(ongoing)

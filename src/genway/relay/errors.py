@@ -134,6 +134,35 @@ def headers(error: GenwayError, wire: Wire) -> bytes:
     return lines
 
 
+class _Event(msgspec.Struct):
+    type: str = ""
+    message: str | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+
+
+_event = msgspec.json.Decoder(_Event).decode
+_error = msgspec.json.Decoder(_Error | str | None).decode
+
+
+def told_in(data: bytes) -> str:
+    """What an event of an upstream's stream says went wrong; nothing for any event but an error. data: the event's."""
+    try:
+        event = _event(data)
+        if event.type not in {"", "error"}:  # of a response that has failed the format tells, and it has its usage
+            return ""
+        error = _error(event.error)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    message = error.message if isinstance(error, _Error) else error
+    if message is None and event.type == "error":
+        message = event.message
+    return message or ("an error without words" if error is not None or event.type == "error" else "")
+
+
 def in_stream(message: str, kind: str, request_id: str) -> bytes:
     """The event that tells of a fault in a stream that has begun."""
     if kind == "messages":

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from genway.billing.tokens import Used
-from genway.relay import usage
+from genway.relay import errors, usage
 from genway.relay.kinds import Kind
 from genway.relay.sse import Splitter, data_of, events
 from genway.wire.exchange import Exchange
@@ -52,43 +52,35 @@ class Source(Protocol):
 
     def abort(self) -> None: ...
 
+    def linger(self, seconds: float) -> None:
+        """Nobody listens any more; if it does not end by itself within so many seconds, break it off."""
+
 
 class Flow:
     """kind: what the upstream answers. begin: called once before the first byte goes out, to start the answer.
 
-    hides_usage: the client did not ask for the usage that we asked the upstream for. `first` is resolved when the first byte
-    has gone out or never will; `done` when the last event has come, the upstream has ended or the client has gone; `finish`
-    sends what was held back.
+    hides_usage: the client did not ask for the usage that we asked the upstream for.
     secret: of the channel, struck out of every event.
+    began: anything has gone to the client; by late_at of the loop's clock it must have, if that is not 0. over: the last event
+    has come, the upstream has ended or the client has gone; then `finish` sends what was held back, which is the last event.
     used: what the vendor said; produced: the events kept for an estimate where it says nothing, and how many bytes there
-    were in all. problem: why the stream broke off.
+    were in all. problem: why the stream broke off. error: what the upstream itself said went wrong, in an event that went on.
     """
 
-    __slots__ = (
-        "_began",
-        "_begin",
-        "_exchange",
-        "_held",
-        "_hides_usage",
-        "_kind",
-        "_reply",
-        "_secret",
-        "_splitter",
-        "_translator",
-        "client_kind",
-        "done",
-        "first",
-        "first_at",
-        "gone",
-        "kept",
-        "kept_bytes",
-        "last_at",
-        "loop",
-        "problem",
-        "sent_at",
-        "total_bytes",
-        "used",
-    )
+    # Class members, and no slots: see `wire.exchange.Exchange`.
+    used: Used | None = None
+    kept_bytes = 0
+    total_bytes = 0
+    problem: str | None = None
+    error = ""
+    began = False
+    gone = False
+    over = False
+    held = b""
+    late_at = 0.0
+    _first: asyncio.Future[None] | None = None
+    _done: asyncio.Future[None] | None = None
+    _when_over: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -104,23 +96,14 @@ class Flow:
         secret: bytes = b"",
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.first: asyncio.Future[None] = self.loop.create_future()
-        self.done: asyncio.Future[None] = self.loop.create_future()
         self.client_kind = client_kind or kind.name
-        self.used: Used | None = None
         self.kept: list[bytes] = []
-        self.kept_bytes = 0
-        self.total_bytes = 0
-        self.problem: str | None = None
-        self.gone = False
-        self.first_at = 0.0
         self.last_at = self.sent_at = self.loop.time()
         self._exchange = exchange
         self._reply = reply
         self._kind = kind
+        self._marks = (b'"usage"', b'"error"', *kind.ends_with)
         self._begin = begin
-        self._began = False
-        self._held = b""
         self._hides_usage = hides_usage
         self._translator = translator
         self._secret = secret
@@ -132,42 +115,60 @@ class Flow:
             reply.pause(True)
 
     @property
-    def began(self) -> bool:
-        """Whether anything has gone to the client."""
-        return self._began
+    def first(self) -> asyncio.Future[None]:
+        """Resolved when the first byte has gone out or never will."""
+        if self._first is None:
+            self._first = self._future(self.began or self.over)
+        return self._first
+
+    @property
+    def done(self) -> asyncio.Future[None]:
+        """Resolved when it is `over`."""
+        if self._done is None:
+            self._done = self._future(self.over)
+        return self._done
+
+    def when_over(self, tell: Callable[[], None]) -> None:
+        """`done` for one who does not wait; perhaps called at once. It must not raise."""
+        if self.over:
+            tell()
+        else:
+            self._when_over = tell
+
+    def _future(self, resolved: bool) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self.loop.create_future()
+        if resolved:
+            future.set_result(None)
+        return future
+
+    @property
+    def failed(self) -> bool:
+        """Whether it broke off, or the upstream said that something went wrong."""
+        return self.problem is not None or bool(self.error)
 
     @property
     def has_events(self) -> bool:
         """Whether the answer is a stream of events, and not of bytes."""
         return self._splitter is not None
 
-    @property
-    def held(self) -> bytes:
-        """What is held back: the last event, once it has come."""
-        return self._held
-
-    @property
-    def over(self) -> bool:
-        return self.done.done()
-
     def fail(self, event: bytes) -> None:
         """End with this event in place of what was held back: without it nobody takes the stream for whole."""
         if not self.has_events:
             self._exchange.abort()
             return
-        self._held = b""
+        self.held = b""
         self.finish(event)
 
     def finish(self, last: bytes = b"") -> None:
         """Send what was held back, and the end."""
         self._exchange.on_gone = self._exchange.on_room = None
-        if not self._began:
+        if not self.began:
             self._start()
-        self._exchange.finish(self._held + last)
+        self._exchange.finish(self.held + last)
         if not self._reply.ended:
             # What comes after the last event ends the upstream's answer, and its connection can serve again.
             self._reply.pause(False)
-            self.loop.call_later(LINGER_SECONDS, self._reply.abort)
+            self._reply.linger(LINGER_SECONDS)
 
     def give_up(self, problem: str) -> None:
         """The upstream has been silent for too long."""
@@ -176,35 +177,49 @@ class Flow:
 
     def keep_alive(self, sign: bytes) -> None:
         """A sign of life in a pause; never inside an event."""
-        if self._began and not self.over and self._splitter is not None:
+        if self.began and not self.over and self._splitter is not None:
             self.sent_at = self.loop.time()
             self._exchange.write(sign)
 
     # --- told by the upstream
 
     def _data(self, piece: bytes) -> None:
-        if self.done.done():
+        if self.over:
             return
         self.last_at = self.loop.time()
-        if self._splitter is None:
+        splitter = self._splitter
+        if splitter is None:
             self.total_bytes += len(piece)
             self._send(piece)
             return
-        try:
-            ready = self._splitter.feed(piece)
-        except ValueError as error:
-            self.give_up(str(error))
-            return
-        if ready:
-            self._events(ready)
+        ready = piece
+        if splitter.holds or piece[-2:] != b"\n\n":
+            try:
+                ready = splitter.feed(piece)
+            except ValueError as error:
+                self.give_up(str(error))
+                return
+            if not ready:
+                return
+        self._events(ready)
 
     def _events(self, ready: bytes) -> None:
         if self._secret and self._secret in ready:
             ready = ready.replace(self._secret, b"***")
-        self._keep(ready)
+        size = len(ready)
+        self.total_bytes += size
+        if self.kept_bytes < KEPT_BYTES:
+            self.kept.append(ready)
+            self.kept_bytes += size
         if self._translator is None:
-            if b'"usage"' not in ready and not any(mark in ready for mark in self._kind.ends_with):
-                self._send(ready)
+            for mark in self._marks:
+                if mark in ready:
+                    break
+            else:
+                if not self.began:
+                    self._start()
+                self.sent_at = self.last_at
+                self._exchange.write(ready)
                 return
             if self._hides_usage:
                 ready = NO_USAGE.sub(b"", ready)
@@ -216,13 +231,15 @@ class Flow:
                 self.used = usage.from_event(self._kind.name, data, self.used)
                 if self._hides_usage and usage.only_usage(data):
                     continue
+            if b'"error"' in data:
+                self.error = errors.told_in(data) or self.error
             if not data and self._translator is not None:
                 continue  # a comment
             if self._is_last(data):
                 ends = True
-                self._held += self._translator.feed(data) if self._translator is not None else event
+                self.held += self._translator.feed(data) if self._translator is not None else event
             elif ends:
-                self._held += event if self._translator is None else b""
+                self.held += event if self._translator is None else b""
             elif self._translator is not None:
                 out.append(self._translator.feed(data))
             else:
@@ -244,44 +261,42 @@ class Flow:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
 
-    def _keep(self, ready: bytes) -> None:
-        self.total_bytes += len(ready)
-        if self.kept_bytes < KEPT_BYTES:
-            self.kept.append(ready)
-            self.kept_bytes += len(ready)
-
     def _send(self, data: bytes) -> None:
         if not data:
             return
-        if not self._began:
+        if not self.began:
             self._start()
         self.sent_at = self.last_at
         self._exchange.write(data)
 
     def _start(self) -> None:
-        self._began = True
-        self.first_at = self.loop.time()
+        self.began = True
         self._begin()
-        if not self.first.done():
-            self.first.set_result(None)
+        if self._first is not None and not self._first.done():
+            self._first.set_result(None)
 
     def _ended(self, problem: str | None) -> None:
-        if self.done.done():
-            return
-        if problem is None and self._splitter is not None and (rest := self._splitter.take_rest()):
+        if not self.over and problem is None and self._splitter is not None and (rest := self._splitter.take_rest()):
             # SDKs lose an event that no empty line ends.
             self._events(rest + b"\n\n" if self._translator is not None else rest)
-            if self.done.done():
-                return
+        self._close(problem)
+
+    def _close(self, problem: str | None) -> None:
+        if self.over:
+            return
         self.problem = problem
-        if self._translator is not None and (self._began or problem is None):
-            self._held += self._translator.end(problem)
+        if self._translator is not None and (self.began or problem is None):
+            self.held += self._translator.end(problem)
         self._settle()
 
     def _settle(self) -> None:
-        for waiter in (self.first, self.done):
-            if not waiter.done():
+        self.over = True
+        for waiter in (self._first, self._done):
+            if waiter is not None and not waiter.done():
                 waiter.set_result(None)
+        tell, self._when_over = self._when_over, None
+        if tell is not None:
+            tell()
 
     # --- told by the client's side
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from genway.billing import money
 from genway.relay.callers import limit_headers
 from genway.relay.ongoing import Ongoing
@@ -18,20 +20,21 @@ def head(ongoing: Ongoing, headers: Headers) -> bytes:
         [b"%b: %b\r\n" % (name, value) for name, value in headers if name == b"content-type" or name in PASSED_ON]
     )
     if ongoing.flow is None and ongoing.used is not None:
-        cost = money.show(ongoing.cost).encode()
-        return b"%b%bx-genway-cost: %b\r\n" % (passed, common(ongoing), cost)
+        return passed + common(ongoing) + _cost(ongoing.cost)
     return passed + common(ongoing) + (EVENT_STREAM if ongoing.streamed else b"")
+
+
+@lru_cache(maxsize=4096)
+def _cost(cost: int) -> bytes:
+    return b"x-genway-cost: %b\r\n" % money.show(cost).encode()
 
 
 def common(ongoing: Ongoing) -> bytes:
     """The lines of every answer."""
     number = ongoing.request_id.encode()
-    lines = b"x-request-id: %b\r\nx-genway-channel: %b\r\nx-genway-attempts: %d\r\n%b" % (
-        number,
-        ongoing.channel.encode("ascii", "replace"),
-        len(ongoing.attempts),
-        CORS,
-    )
+    lines = b"x-request-id: %b\r\nx-genway-attempts: %d\r\n%b" % (number, len(ongoing.attempts), CORS)
+    if ongoing.channel:
+        lines += b"x-genway-channel: %b\r\n" % ongoing.channel.encode("ascii", "replace")
     wire = ongoing.kind.wire
     if wire == "anthropic":
         lines += b"request-id: %b\r\n" % number

@@ -106,8 +106,14 @@ class Call(msgspec.Struct):
 
     @property
     def most_output(self) -> int | None:
-        """The most tokens the client wants produced, where it says."""
-        return self.max_completion_tokens or self.max_output_tokens or self.max_tokens
+        """The most tokens the client wants produced, where it says so with a number above zero."""
+        most = self.max_completion_tokens or self.max_output_tokens or self.max_tokens
+        return most if most is not None and most > 0 else None
+
+    @property
+    def sticky(self) -> str:
+        """What keeps the calls that belong together on one channel."""
+        return self.prompt_cache_key or self.user or ""
 
     @property
     def wants_usage(self) -> bool:
@@ -115,14 +121,15 @@ class Call(msgspec.Struct):
         return self.stream_options is not None and self.stream_options.include_usage is True
 
 
-_decoder = msgspec.json.Decoder(Call)
+decode = msgspec.json.Decoder(Call).decode
+"""What the relay reads of a body. Raises msgspec.DecodeError or UnicodeDecodeError."""
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read(body: bytes) -> Call:
     """Raises InvalidRequest."""
     try:
-        return _decoder.decode(body)
+        return decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         where, what = _place(error, body)
         raise InvalidRequest(what, field=where) from None

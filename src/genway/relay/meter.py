@@ -27,6 +27,7 @@ from genway.relay.journal import Journal
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+Tell = Callable[[Unavailable | None], None]
 
 KEEP_SECONDS = 1.0
 RENEW_SECONDS = 10.0
@@ -102,6 +103,7 @@ class Meter:
         self._purses: dict[str, Purse] = {}
         self._rows: list[CallRow] = []
         self._committed: Committed | None = None
+        self._tells: list[Tell] = []
         self._writing: asyncio.Task[None] | None = None
         self._jobs: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
@@ -240,19 +242,30 @@ class Meter:
 
     def record(self, row: CallRow) -> asyncio.Future[None] | None:
         """Put a call on record. Strict: a future to wait for, which may raise Unavailable; None: it is safe already."""
+        return None if self._add(row) else self._next_group()
+
+    def record_and_tell(self, row: CallRow, tell: Tell) -> None:
+        """`record` for one who does not wait. tell: called when the call is safe, perhaps at once, or with the Unavailable."""
+        if self._add(row):
+            tell(None)
+        else:
+            self._tells.append(tell)
+
+    def _add(self, row: CallRow) -> bool:
+        """Put a call among those to be written next; whether it is safe already."""
         self._rows.append(row)
         if len(self._rows) > MOST_WAITING and not self._problem:
             self._problem = "too many wait for it"
-        if self._relaxed:
-            try:
-                self._journal.append((row,))
-            except OSError as error:
-                log.error("journal.not_written", why=str(error))  # the database has to have it at once
-            else:
-                if self._writing is None:
-                    self._writing = asyncio.create_task(self._write())
-                return None
-        return self._next_group()
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        if not self._relaxed:
+            return False
+        try:
+            self._journal.append((row,))
+        except OSError as error:
+            log.error("journal.not_written", why=str(error))  # the database has to have it at once
+            return False
+        return True
 
     async def flush(self) -> None:
         """Wait until all is in the database. Raises Unavailable."""
@@ -272,7 +285,7 @@ class Meter:
         crowd = 0
         try:
             while self._rows or self._committed is not None:
-                if self._committed is None:
+                if self._committed is None and not self._tells:
                     await asyncio.sleep(self._settings.relaxed_seconds)
                 elif crowd > CROWD:  # a group costs the same whether few or many are in it
                     await asyncio.sleep(GATHER_SECONDS)
@@ -287,6 +300,7 @@ class Meter:
         """Write one group; the only one at a time."""
         rows, self._rows = self._rows, []
         committed, self._committed = self._committed, None
+        tells, self._tells = self._tells, []
         journalled = self._journal.turn()
         try:
             closed = await self._put(rows) if rows else frozenset()
@@ -299,9 +313,12 @@ class Meter:
             self._problem = str(error)
             self._in_doubt = True
             log.error("calls.not_recorded", calls=len(self._rows), why=str(error))
+            problem = Unavailable("the call could not be put on record")
             if committed is not None:
-                committed.set_exception(Unavailable("the call could not be put on record"))
+                committed.set_exception(problem)
                 committed.exception()  # nobody may be there any more to ask for it
+            for tell in tells:
+                tell(problem)
             return
         self._problem = ""
         self._in_doubt = False
@@ -310,6 +327,8 @@ class Meter:
             self._forget(closed)
         if committed is not None:
             committed.set_result(None)
+        for tell in tells:
+            tell(None)
 
     async def _put(self, rows: list[CallRow]) -> Set[str]:
         """Returns the leases of theirs that were closed before. Raises Unavailable."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
 from uuid_utils import uuid7
 
-from genway import logs
 from genway.billing import prices
-from genway.billing.leases import CallRow
-from genway.billing.prices import Index, Price
+from genway.billing.leases import CallRow, Outcome
 from genway.billing.tokens import Card, Used
 from genway.config import Config
 from genway.db import Database
@@ -22,6 +20,7 @@ from genway.providers.local import echo
 from genway.relay import errors, estimate, heads, kinds, mentions, metrics, usage
 from genway.relay.builtin import BuiltinReply
 from genway.relay.callers import Callers
+from genway.relay.cards import FREE, UNPAID, Cards
 from genway.relay.endings import Endings
 from genway.relay.flow import Flow
 from genway.relay.forms import Forms
@@ -30,17 +29,18 @@ from genway.relay.kinds import Kind
 from genway.relay.meter import Meter
 from genway.relay.objects import Kept
 from genway.relay.ongoing import Ongoing
-from genway.relay.seats import Board, Choice, Seat
-from genway.relay.sending import Answered, Sender, translation
+from genway.relay.report import Report
+from genway.relay.seats import Board, Choice
+from genway.relay.sending import Answered, Attempt, Sender, translation
 from genway.relay.sse import data_of, events
 from genway.routing.channels import LOCAL
 from genway.wire.exchange import ClientGone, Exchange
+from genway.wire.pool import Reply
 
 log = structlog.get_logger(__name__)
 
 REFRESH_SECONDS = 1.0
-CLIENT_GONE = 499
-FREE = Card()
+LOCAL_MODELS = (f"{LOCAL}/", f"{LOCAL}-")
 WATCH_SECONDS = 1.0
 NO_MODEL_NEEDED = {
     "moderations": "omni-moderation-latest",
@@ -50,24 +50,6 @@ NO_MODEL_NEEDED = {
 }
 SIGNS = {"messages": b'event: ping\ndata: {"type": "ping"}\n\n'}
 SIGN = b": keep-alive\n\n"
-
-
-class CallLine(logs.Line):
-    """A call in the access log."""
-
-    request_id: str
-    path: str
-    status: int
-    ms: float
-    model: str
-    channel: str
-    attempts: int
-    input: int
-    output: int
-    cost: int
-    key_id: str
-    client_gone: bool
-    event: str = "call"
 
 
 class Relay:
@@ -93,14 +75,13 @@ class Relay:
         self._database = database
         self._sender = sender
         self._clock = clock
-        self._most_body = config.server.max_body_bytes
+        self.most_body = config.server.max_body_bytes
         self._body_seconds = config.server.body_seconds
         self._forms = Forms(config)
         self._local = config.local.enabled
-        self.book: tuple[Price, ...] = ()
-        self.index = Index(())
-        self._cards: dict[tuple[str, ...], Card] = {}
-        self._flows: set[Flow] = set()
+        self.cards = Cards(board)
+        self._report = Report()
+        self.flows: set[Flow] = set()
         self._jobs: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -116,14 +97,20 @@ class Relay:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
         await self.meter.stop()
+        self._report.flush()
 
     # --- a call
 
     async def handle(self, exchange: Exchange, kind: Kind) -> None:
         """Answer one call, whatever happens."""
-        ongoing = Ongoing(exchange, kind, request_id(exchange))
+        ongoing = Ongoing(exchange, kind, request_id(exchange.header(b"x-request-id")))
+        await self.see_through(ongoing, self._lead(ongoing))
+
+    async def see_through(self, ongoing: Ongoing, leading: Awaitable[None]) -> None:
+        """Wait for what leads a call; whatever happens, the call is answered and concluded."""
+        exchange = ongoing.exchange
         try:
-            await self._lead(ongoing)
+            await leading
         except GenwayError as error:
             self.refuse(ongoing, error)
         except ClientGone:
@@ -131,14 +118,14 @@ class Relay:
         except asyncio.CancelledError:
             if not exchange.gone:
                 raise
-            await self._charge_for_nothing(ongoing)
+            await self.charge_for_nothing(ongoing)
         except Exception:
             log.exception("relay.failed", path=exchange.path, request_id=ongoing.request_id)
             self.refuse(ongoing, GenwayError("something went wrong here; it is recorded under the request id"))
         finally:
             self.conclude(ongoing)
 
-    async def _charge_for_nothing(self, ongoing: Ongoing) -> None:
+    async def charge_for_nothing(self, ongoing: Ongoing) -> None:
         """The client went away while a whole answer was awaited: the upstream has read the request at least."""
         if ongoing.reservation is None or ongoing.choice is None or (ongoing.form is not None and not ongoing.form.sent):
             return
@@ -156,8 +143,8 @@ class Relay:
             body, asked = form.as_json(), form.asked()
         else:
             body = exchange.take() if exchange.complete else await self.read(exchange)
-            if len(body) > self._most_body:
-                raise BodyTooLarge(f"the body may have at most {self._most_body} bytes and has {len(body)}")
+            if len(body) > self.most_body:
+                raise BodyTooLarge(f"the body may have at most {self.most_body} bytes and has {len(body)}")
             asked = kinds.read(body)
         ongoing.body, ongoing.asked = body, asked
         if not asked.model:
@@ -193,13 +180,21 @@ class Relay:
             choices = [choice for choice in choices if choice.kind == "messages"]
             if not choices:
                 raise errors.ThreadUnsupported(f"no channel keeps threads of {asked.model}", field="thread")
-        await self.reserve(ongoing, self.card(kind.name, choices[0], asked.model))
-        sticky = asked.prompt_cache_key or asked.user or ""
-        answered = await self._sender.send(ongoing, self.board.order(choices, sticky))
+        await self.reserve(ongoing, self.cards.of(kind.name, choices[0], asked.model))
+        await self.pursue(ongoing, self.board.order(choices, asked.sticky))
+
+    async def pursue(self, ongoing: Ongoing, choices: list[Choice], begun: Attempt | None = None) -> None:
+        """Send a call that is admitted and paid for, until it is answered. begun: it was sent to the first already."""
+        if begun is not None and ongoing.exchange.gone:  # just now, when nobody listened
+            if isinstance(begun.outcome, Reply):
+                begun.outcome.abort()
+            await self.charge_for_nothing(ongoing)
+            return
+        answered = await self._sender.send(ongoing, choices, begun)
         if answered.refusal is not None:
             self.pass_on(ongoing, answered)
         elif answered.flow is not None:
-            await self._stream(ongoing, answered.flow)
+            await self.stream(ongoing, answered.flow)
         else:
             await self._whole(ongoing, answered)
 
@@ -219,88 +214,71 @@ class Relay:
     async def admit(self, ongoing: Ongoing) -> None:
         """Count the call against the key's limits. Raises RateLimited."""
         assert ongoing.holder is not None
-        guess = ongoing.asked.most_output or self.settings.reserve_tokens
-        ongoing.tokens = estimate.quick_input(ongoing.body) + min(guess, self.settings.reserve_tokens)
+        ongoing.tokens = self.likely_tokens(ongoing)
         await self.callers.count(ongoing.holder, ongoing.tokens, ongoing.streamed)
         ongoing.admitted = True
         if ongoing.streamed:
-            ongoing.holder.streams += 1
-            metrics.STREAMS.inc()
+            self.open_stream(ongoing)
+
+    @staticmethod
+    def open_stream(ongoing: Ongoing) -> None:
+        """Count one more stream, until the call is concluded."""
+        assert ongoing.holder is not None
+        ongoing.streamed = True
+        ongoing.holder.streams += 1
+        metrics.STREAMS.inc()
+
+    def likely_tokens(self, ongoing: Ongoing) -> int:
+        """What a call may read and produce, before anybody knows."""
+        return estimate.quick_input(ongoing.body) + self._likely_output(ongoing)
+
+    def _likely_output(self, ongoing: Ongoing) -> int:
+        return min(ongoing.asked.most_output or self.settings.reserve_tokens, self.settings.reserve_tokens)
 
     def is_local(self, ongoing: Ongoing) -> bool:
         """A test key's work is done here, and a live key's as long as no channel relays anything at all."""
         assert ongoing.holder is not None
-        if ongoing.holder.caller.mode == "test" or ongoing.model.startswith((f"{LOCAL}/", f"{LOCAL}-")):
+        if ongoing.holder.caller.mode == "test" or ongoing.model.startswith(LOCAL_MODELS):
             if not self._local:
                 raise NoChannel("the built-in provider is switched off", field="model")
             return True
         return self._local and not self.board.seats
 
-    def card(self, kind: str, choice: Choice | None, model: str) -> Card:
-        """What a model costs. Raises NoChannel where nobody said."""
-        provider = choice.seat.provider.name if choice is not None else LOCAL
-        vendor_model = choice.vendor_model if choice is not None else f"local-{kind}"
-        key = (kind, model, provider, vendor_model)
-        known = self._cards.get(key)
-        if known is None:
-            names = prices.names_of(provider, model, vendor_model)
-            known = prices.card(self.index.among(names), names, kind)
-            if known is None and choice is not None and choice.seat.channel.options.get("unpriced") == "free":
-                known = Card()
-            if known is None:
-                raise NoChannel(
-                    f"{model} has no price for {kind}; set one with `genway price set`, or let what has none be free with the "
-                    "channel's option unpriced=free",
-                    field="model",
-                )
-            if len(self._cards) > 10_000:
-                self._cards.clear()
-            self._cards[key] = known
-        return known
-
-    def batch_card(self, kind: str, seat: Seat, model: str) -> Card | None:
-        """What a model costs in a batch of calls of a kind: a price for `batches` where there is one, else the usual one."""
-        names = prices.names_of(seat.provider.name, model, seat.vendor_model(model))
-        near = self.index.among(names)
-        batched = [price for price in near if price.operation in {"batches", "message_batches"}]
-        sort = "message_batches" if kind == "messages" else "batches"
-        cheap = prices.card(batched, names, sort) if batched else None
-        known = cheap or prices.card(batched, names, "batches") or prices.card(near, names, kind)
-        return known or (Card() if seat.channel.options.get("unpriced") == "free" else None)
-
-    def known_card(self, kind: str, seat: Seat, model: str) -> Card | None:
-        """What a model of a seat costs for a kind of call; None where nobody said."""
-        names = prices.names_of(seat.provider.name, model, seat.vendor_model(model))
-        return prices.card(self.index.among(names), names, kind)
-
     async def reserve(self, ongoing: Ongoing, card: Card) -> None:
         """Set the call's likely cost aside. Raises InsufficientBalance, BudgetExceeded or Unavailable."""
         assert ongoing.holder is not None
         ongoing.card = card
-        output = min(ongoing.asked.most_output or self.settings.reserve_tokens, self.settings.reserve_tokens)
-        expected = Used(input=max(ongoing.tokens - output, 0), output=output, images=ongoing.asked.n or 1)
-        if ongoing.form is not None:
-            expected.seconds = ongoing.form.seconds
-        elif ongoing.kind.name == "speech":
-            expected.characters = len(ongoing.body)
-        likely = card.cost(expected) or int(card != FREE)  # an empty account gets nothing that has a price
-        ongoing.reservation = self.meter.reserve(ongoing.holder.caller, likely) or await self.meter.fetch(
-            ongoing.holder.caller, likely
-        )
+        caller, likely = ongoing.holder.caller, self.likely_cost(ongoing, card)
+        ongoing.reservation = self.meter.reserve(caller, likely) or await self.meter.fetch(caller, likely)
+
+    def likely_cost(self, ongoing: Ongoing, card: Card) -> int:
+        """What is set aside for a call, in millionths."""
+        output = self._likely_output(ongoing)
+        read, images = max(ongoing.tokens - output, 0), max(ongoing.asked.n or 1, 1)
+        if ongoing.form is None and ongoing.kind.name != "speech":
+            cost = card.likely(read, output, images)
+        else:
+            expected = Used(input=read, output=output, images=images)
+            if ongoing.form is not None:
+                expected.seconds = ongoing.form.seconds
+            else:
+                expected.characters = len(ongoing.body)
+            cost = card.cost(expected)
+        return cost or int(card != FREE)  # an empty account gets nothing that has a price
 
     async def read(self, exchange: Exchange) -> bytes:
         """The whole body. Raises BodyTooLarge, BodyTooSlow or ClientGone."""
         announced = exchange.header(b"content-length")
-        if announced.isdigit() and int(announced) > self._most_body:
-            raise BodyTooLarge(f"the body may have at most {self._most_body} bytes and has {int(announced)}")
+        if announced.isdigit() and int(announced) > self.most_body:
+            raise BodyTooLarge(f"the body may have at most {self.most_body} bytes and has {int(announced)}")
         parts = []
         size = 0
         try:
             async with asyncio.timeout(self._body_seconds):
                 while part := await exchange.read():
                     size += len(part)
-                    if size > self._most_body:
-                        raise BodyTooLarge(f"the body may have at most {self._most_body} bytes")
+                    if size > self.most_body:
+                        raise BodyTooLarge(f"the body may have at most {self.most_body} bytes")
                     parts.append(part)
         except TimeoutError:
             raise BodyTooSlow(f"the body must arrive within {self._body_seconds:g} seconds") from None
@@ -316,7 +294,7 @@ class Relay:
             if ongoing.asked.background and await recorded is not None:  # it is charged when it has ended
                 ongoing.exchange.whole(answered.status, heads.head(ongoing, answered.headers), answered.body)
                 return
-        used = usage.from_answer(choice.kind, answered.body)
+        used = Used(calls=0) if choice.kind in UNPAID else usage.from_answer(choice.kind, answered.body)
         if used is None:
             used = estimate.whole(choice.kind, answered.request, answered.body, choice.vendor_model)
         body = answered.body
@@ -332,14 +310,16 @@ class Relay:
             return
         ongoing.exchange.whole(answered.status, heads.head(ongoing, answered.headers), body)
 
-    async def _stream(self, ongoing: Ongoing, flow: Flow) -> None:
+    async def stream(self, ongoing: Ongoing, flow: Flow) -> None:
         """See a stream to its end, which the client sees once it is accounted for."""
         ongoing.flow = flow
-        self._flows.add(flow)
+        self.flows.add(flow)
+        if flow.has_events and not ongoing.streamed:  # nobody saw that it was asked for
+            self.open_stream(ongoing)
         try:
             await flow.done
         finally:
-            self._flows.discard(flow)
+            self.flows.discard(flow)
         kind = ongoing.choice.kind if ongoing.choice is not None else ongoing.kind.name
         ended = b""
         if ongoing.kept is not None:
@@ -351,14 +331,14 @@ class Relay:
                     flow.finish()
                 return
         used = flow.used
-        if used is None or flow.gone or flow.problem is not None:
+        if used is None or flow.gone or flow.failed:
             used = self._estimate(ongoing, flow, kind)
             used = used if ongoing.form is None else ongoing.form.at_least(used)
-        outcome = "client_gone" if flow.gone else "broken_off" if flow.problem is not None else "done"
+        outcome: Outcome = "client_gone" if flow.gone else "broken_off" if flow.failed else "done"
         if ongoing.choice is not None and outcome == "done":
             self.board.completed(ongoing.choice)
         elif ongoing.choice is not None and outcome == "broken_off":
-            self.board.broke(ongoing.choice, flow.problem or "")
+            self.board.broke(ongoing.choice, flow.problem or flow.error)
         try:
             await self.settle(ongoing, used, outcome)
         except Unavailable as error:
@@ -380,7 +360,7 @@ class Relay:
         """Where the vendor told no usage, or not all of it: what is known of the stream, counted here and marked so."""
         if not flow.has_events:
             used = flow.used or estimate.whole(kind, ongoing.body, b"", ongoing.vendor_model)
-            cut = kind == "speech" and (flow.gone or flow.problem is not None)
+            cut = kind == "speech" and (flow.gone or flow.failed)
             return estimate.cut_off(used, flow.total_bytes) if cut else used
         seen = [data_of(event) for piece in flow.kept for event in events(piece)]
         used = estimate.streamed(kind, ongoing.body, [data for data in seen if data], flow.used, ongoing.vendor_model)
@@ -422,13 +402,14 @@ class Relay:
     async def answer_made(self, ongoing: Ongoing, made: echo.Whole | echo.Streamed) -> None:
         """Send a built-in answer, metered like any other."""
         ongoing.vendor_model = f"local-{ongoing.kind.name}"
-        await self.reserve(ongoing, self._local_card(ongoing))
+        assert ongoing.holder is not None
+        await self.reserve(ongoing, self.cards.local(ongoing.kind.name, ongoing.model, ongoing.holder.caller.mode))
         if made.delay:
             await asyncio.sleep(made.delay)
         reply = BuiltinReply(made)
         if isinstance(made, echo.Whole):
             if made.status < 400:
-                used = usage.from_answer(ongoing.kind.name, made.body)
+                used = Used(calls=0) if ongoing.kind.name in UNPAID else usage.from_answer(ongoing.kind.name, made.body)
                 await self.settle(ongoing, used or estimate.whole(ongoing.kind.name, ongoing.body, made.body), "done")
                 if keeps(ongoing):
                     await self.keeper.answered(ongoing, made.body)
@@ -442,27 +423,19 @@ class Relay:
             has_events=True,
             hides_usage=ongoing.kind.name in usage.TELLS_WHEN_ASKED and not ongoing.asked.wants_usage,
         )
-        await self._stream(ongoing, flow)
-
-    def _local_card(self, ongoing: Ongoing) -> Card:
-        assert ongoing.holder is not None
-        return self.local_card(ongoing.kind.name, ongoing.model, ongoing.holder.caller.mode)
-
-    def local_card(self, kind: str, model: str, mode: str) -> Card:
-        """A test key is shown what the model it names costs, in simulated money; where nobody knows, what is local costs."""
-        if mode == "test" and not model.startswith(LOCAL):
-            choice = None
-            with contextlib.suppress(NoChannel):
-                choice = self.board.choices(kind, model)[0]
-            with contextlib.suppress(NoChannel):
-                return self.card(kind, choice, model)
-        return self.card(kind, None, f"{LOCAL}/{kind}")
+        await self.stream(ongoing, flow)
 
     # --- accounting
 
-    async def settle(self, ongoing: Ongoing, used: Used, outcome: str) -> None:
+    async def settle(self, ongoing: Ongoing, used: Used, outcome: Outcome) -> None:
         """Charge what was used; returns once that is on record. Raises Unavailable."""
-        holder, reservation, card = ongoing.holder, ongoing.reservation, ongoing.card
+        committed = self.meter.record(self.charge(ongoing, used, outcome))
+        if committed is not None:
+            await committed
+
+    def charge(self, ongoing: Ongoing, used: Used, outcome: Outcome) -> CallRow:
+        """Take what was used from the key's money and limits; returns what is to be put on record."""
+        holder, reservation, card, choice = ongoing.holder, ongoing.reservation, ongoing.card, ongoing.choice
         assert holder is not None
         assert reservation is not None
         assert card is not None
@@ -470,41 +443,37 @@ class Relay:
         lease = self.meter.spend(reservation, cost)
         ongoing.reservation = None
         ongoing.used, ongoing.cost = used, cost
+        read, produced = used.read, used.produced
         if holder.tokens is not None:
-            holder.tokens.correct(ongoing.tokens - used.read - used.produced)
-        caller = holder.caller
-        choice = ongoing.choice
-        committed = self.meter.record(
-            CallRow(
-                f"cll_{uuid7().hex}",
-                self._clock(),
-                caller.account_id,
-                caller.key_id,
-                caller.mode,
-                ongoing.kind.name,
-                ongoing.model,
-                ongoing.vendor_model,
-                choice.seat.channel.id if choice is not None else LOCAL,
-                lease,
-                200,
-                outcome,  # type: ignore[arg-type]
-                len(ongoing.attempts),
-                int(ongoing.milliseconds),
-                used.read,
-                used.produced,
-                msgspec.json.encode(used).decode(),
-                used.estimated,
-                cost,
-                ongoing.request_id,
-            )
-        )
+            holder.tokens.correct(ongoing.tokens - read - produced)
         if choice is not None and choice.seat.tokens is not None:
-            choice.seat.tokens.correct(-(used.read + used.produced))
-        if committed is not None:
-            await committed
+            choice.seat.tokens.correct(-(read + produced))
+        caller = holder.caller
+        return CallRow(
+            f"cll_{uuid7().hex}",
+            self._clock(),
+            caller.account_id,
+            caller.key_id,
+            caller.mode,
+            ongoing.kind.name,
+            ongoing.model,
+            ongoing.vendor_model,
+            choice.seat.channel.id if choice is not None else LOCAL,
+            lease,
+            200,
+            outcome,
+            len(ongoing.attempts),
+            int(ongoing.milliseconds),
+            read,
+            produced,
+            msgspec.json.encode(used).decode(),
+            used.estimated,
+            cost,
+            ongoing.request_id,
+        )
 
     def conclude(self, ongoing: Ongoing) -> None:
-        """Let go of what the call held, count it and log it."""
+        """Let go of what the call held, and tell of it."""
         if ongoing.form is not None:
             ongoing.form.close()
         if ongoing.reservation is not None:
@@ -519,30 +488,7 @@ class Relay:
             if ongoing.streamed:
                 holder.streams -= 1
                 metrics.STREAMS.dec()
-        milliseconds = ongoing.milliseconds
-        exchange, used, channel = ongoing.exchange, ongoing.used, ongoing.channel
-        status = exchange.status or CLIENT_GONE
-        read = produced = 0
-        if used is not None:
-            read, produced = used.read, used.produced
-            metrics.used(channel, read, produced, ongoing.cost)
-        metrics.called(ongoing.kind.name, channel, status, milliseconds / 1000)
-        logs.access(
-            CallLine(
-                ongoing.request_id,
-                exchange.path,
-                status,
-                round(milliseconds, 2),
-                ongoing.model,
-                channel,
-                len(ongoing.attempts),
-                read,
-                produced,
-                ongoing.cost,
-                holder.caller.key_id if holder is not None else "",
-                exchange.gone,
-            )
-        )
+        self._report.add(ongoing)
 
     def refuse(self, ongoing: Ongoing, error: GenwayError) -> None:
         """Answer with an error, in the format of the route, or inside the stream that has begun."""
@@ -566,9 +512,7 @@ class Relay:
 
     async def _refresh(self) -> None:
         await self.board.refresh()
-        book = await self._database.read(prices.current)
-        if book != self.book:
-            self.book, self.index, self._cards = book, Index(book), {}
+        self.cards.refresh(await self._database.read(prices.current))
 
     async def _watch(self) -> None:
         """Give up streams that are silent for too long, and give others a sign of life."""
@@ -577,16 +521,17 @@ class Relay:
             await asyncio.sleep(WATCH_SECONDS)
             metrics.flush()
             now = loop.time()
-            for flow in list(self._flows):
-                if now - flow.last_at > self.settings.idle_seconds:
+            for flow in list(self.flows):
+                if flow.late_at and not flow.began and now > flow.late_at:
+                    flow.give_up("nothing of the answer came within its time")
+                elif now - flow.last_at > self.settings.idle_seconds:
                     flow.give_up(f"nothing came for {self.settings.idle_seconds:g} seconds")
                 elif self.settings.keep_alive_seconds and now - flow.sent_at > self.settings.keep_alive_seconds:
                     flow.keep_alive(SIGNS.get(flow.client_kind, SIGN))
 
 
-def request_id(exchange: Exchange) -> str:
-    """The client's own id of its request where it is fit, else a new one."""
-    given = exchange.header(b"x-request-id")
+def request_id(given: bytes) -> str:
+    """The client's own id of its request where it is fit, else a new one. given: its header `x-request-id`."""
     if 0 < len(given) <= 128 and given.isascii() and (text := given.decode()).isprintable():
         return text
     return f"req_{uuid7().hex}"

@@ -21,7 +21,7 @@ from genway.relay.seats import Board, Choice, Credential
 from genway.relay.translate import chat_to_messages, messages_to_chat
 from genway.relay.translate import traits as model_traits
 from genway.wire.exchange import Headers
-from genway.wire.pool import BrokenOff, Pool, Reply, Unreachable
+from genway.wire.pool import BrokenOff, Pool, Reply, Stale, Unreachable
 
 FORWARDED = frozenset({b"content-type", b"anthropic-version", b"anthropic-beta", b"openai-beta"})
 WHOLE = frozenset(
@@ -47,6 +47,28 @@ class Answered(msgspec.Struct):
     refusal: Refusal | None = None
 
 
+class Attempt:
+    """One try of a call on one channel. head, body: what is sent; size: of the body, None where nobody knows.
+
+    whole: the answer is awaited to its end. late: by the loop's clock, when it is; until: when the whole call is. outcome: what
+    came of it already, where somebody else has sent it.
+    """
+
+    __slots__ = ("body", "choice", "credential", "head", "late", "outcome", "request", "seconds", "size", "until", "whole")
+
+    def __init__(self, choice: Choice, credential: Credential, now: float, until: float) -> None:
+        self.choice = choice
+        self.credential = credential
+        self.until = until
+        self.seconds = min(choice.seat.channel.timeout, max(until - now, 0.001))
+        self.late = now + self.seconds
+        self.head = self.request = b""
+        self.body: bytes | AsyncIterator[bytes] = b""
+        self.size: int | None = None
+        self.whole = False
+        self.outcome: Reply | Exception | None = None
+
+
 class Sender:
     """wait: sleeps so many seconds."""
 
@@ -59,28 +81,33 @@ class Sender:
         self.wait = wait
         self.keeper: Keeper
 
-    async def send(self, ongoing: Ongoing, choices: list[Choice]) -> Answered:
+    async def send(self, ongoing: Ongoing, choices: list[Choice], begun: Attempt | None = None) -> Answered:
         """Try the choices in turn, within the deadline, until an answer begins.
 
-        Raises what the last attempt came to where none answered: RateLimited, Unavailable, UpstreamFailed, UpstreamTimeout.
+        begun: on the first of them, and something has come of it. Raises what the last attempt came to where none answered:
+        RateLimited, Unavailable, UpstreamFailed, UpstreamTimeout.
         """
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._settings.deadline_seconds
+        until = begun.until if begun is not None else loop.time() + self._settings.deadline_seconds
         tried: set[Credential] = set()
         pause = FIRST_WAIT
         while True:
             shortest = LONGEST_WAIT + 1
             for choice in choices:
-                if ongoing.attempts and not self._board.usable(choice):  # not any more
+                if begun is None and ongoing.attempts and not self._board.usable(choice):  # not any more
                     continue
-                while len(ongoing.attempts) < self._settings.attempts:
-                    credential = choice.seat.credential(self._board.now(), tried, ongoing.pinned)
-                    if credential is None:
-                        break
-                    answered, wait = await self._attempt(ongoing, choice, credential, until)
+                while begun is not None or len(ongoing.attempts) < self._settings.attempts:
+                    attempt = begun
+                    if attempt is None:
+                        credential = choice.seat.credential(self._board.now(), tried, ongoing.pinned)
+                        if credential is None:
+                            break
+                        attempt = self.begin(ongoing, choice, credential, loop.time(), until)
+                    begun = None
+                    answered, wait = await self._attempt(ongoing, attempt)
                     if answered is not None:
                         return answered
-                    tried.add(credential)
+                    tried.add(attempt.credential)
                     if ongoing.exchange.gone or (ongoing.form is not None and ongoing.form.spent):
                         raise failure(ongoing)
                     verdict = ongoing.refusal.verdict if ongoing.refusal is not None else "fault"
@@ -100,52 +127,46 @@ class Sender:
             except (RateLimited, Unavailable):
                 raise failure(ongoing) from None
 
-    async def _attempt(
-        self, ongoing: Ongoing, choice: Choice, credential: Credential, until: float
-    ) -> tuple[Answered | None, float | None]:
-        """One try: what came of it, or None and how long to wait before another, where the channel said so."""
+    def begin(self, ongoing: Ongoing, choice: Choice, credential: Credential, now: float, until: float) -> Attempt:
+        """Take the channel's seat and make out what is to be sent. now, until: by the loop's clock."""
+        self._take_seat(ongoing, choice, credential)
+        attempt = Attempt(choice, credential, now, until)
+        form = ongoing.form
+        if form is None:
+            attempt.body = attempt.request = prepare(ongoing, choice)
+            attempt.size = len(attempt.request)
+        else:
+            attempt.body, attempt.size = form.sending(choice.vendor_model)
+            attempt.request = ongoing.body
+        attempt.head = head_of(ongoing, choice, credential, attempt.size)
+        attempt.whole = not ongoing.streamed and ongoing.kind.name in WHOLE and (form is None or form.complete)
+        return attempt
+
+    def _take_seat(self, ongoing: Ongoing, choice: Choice, credential: Credential) -> None:
         seat = choice.seat
-        ongoing.channel = seat.channel.name
+        ongoing.choice = choice
         ongoing.credential = credential
         ongoing.vendor_model = choice.vendor_model
+        ongoing.channel = seat.channel.name
         ongoing.attempts.append(seat.channel.name)
-        self._take_seat(ongoing, choice)
-        loop = asyncio.get_running_loop()
-        form = ongoing.form
-        body: bytes | AsyncIterator[bytes]
-        size: int | None
-        if form is None:
-            body = request = prepare(ongoing, choice)
-            size = len(body)
-        else:
-            body, size = form.sending(choice.vendor_model)
-            request = ongoing.body
-        head = head_of(ongoing, choice, credential, size)
-        started = loop.time()
-        seconds = min(seat.channel.timeout, max(until - started, 0.001))
-        whole = not ongoing.streamed and ongoing.kind.name in WHOLE and (form is None or form.complete)
+        seat.busy += 1
         if seat.requests is not None:
             seat.requests.take(1, self._board.now())
+
+    async def _attempt(self, ongoing: Ongoing, attempt: Attempt) -> tuple[Answered | None, float | None]:
+        """One try: what came of it, or None and how long to wait before another, where the channel said so."""
+        choice = attempt.choice
         probe = choice.health.until > 0
         if probe:
             choice.health.probing = True
         ongoing.exchange.on_gone = ongoing.cancel
         try:
-            reply = await self._pool.send(
-                seat.origin,
-                head,
-                body,
-                connect_seconds=self._settings.connect_seconds,
-                seconds=seconds,
-                whole=whole,
-                sized=size is not None,
-            )
-            late = started + seconds
+            reply = await self._reply(attempt)
             if reply.status < 300:
-                answered = await self._accept(ongoing, choice, reply, request, late)
+                answered = await self._accept(ongoing, choice, reply, attempt.request, attempt.late)
                 self._board.succeeded(choice)
                 return answered, None
-            refusal = judge(seat.provider, reply, await whole_body(reply, LONGEST_ERROR, late))
+            refusal = judge(choice.seat.provider, reply, await whole_body(reply, LONGEST_ERROR, attempt.late))
         except (Unreachable, BrokenOff) as error:
             ongoing.fault, ongoing.refusal, ongoing.flow = error, None, None
             self._leave_seat(ongoing)
@@ -157,7 +178,24 @@ class Sender:
                 choice.health.probing = False
             if ongoing.flow is None:
                 ongoing.exchange.on_gone = None
-        return self._refused(ongoing, choice, credential, refusal)
+        return self._refused(ongoing, choice, attempt.credential, refusal)
+
+    async def _reply(self, attempt: Attempt) -> Reply:
+        """The answer's beginning, or all of it. Raises Unreachable or BrokenOff."""
+        outcome = attempt.outcome
+        if isinstance(outcome, Reply):
+            return outcome
+        if outcome is not None and not isinstance(outcome, Stale):
+            raise outcome
+        return await self._pool.send(
+            attempt.choice.seat.origin,
+            attempt.head,
+            attempt.body,
+            connect_seconds=self._settings.connect_seconds,
+            seconds=attempt.seconds,
+            whole=attempt.whole,
+            sized=attempt.size is not None,
+        )
 
     def _refused(
         self, ongoing: Ongoing, choice: Choice, credential: Credential, refusal: Refusal
@@ -181,11 +219,6 @@ class Sender:
         return None, refusal.retry_after
 
     @staticmethod
-    def _take_seat(ongoing: Ongoing, choice: Choice) -> None:
-        ongoing.choice = choice
-        choice.seat.busy += 1
-
-    @staticmethod
     def _leave_seat(ongoing: Ongoing) -> None:
         if ongoing.choice is not None:
             ongoing.choice.seat.busy -= 1
@@ -201,24 +234,7 @@ class Sender:
             if secret and secret in body:
                 body = body.replace(secret, b"***")
             return Answered(choice, reply.status, reply.headers, body, request)
-        translator: Translator | None = None
-        headers = reply.headers
-        if choice.kind != ongoing.kind.name:
-            translator = translation(choice.kind, ongoing.kind.name).Stream(
-                model=ongoing.model, include_usage=ongoing.asked.wants_usage, created=int(self._board.now())
-            )
-        hides = ongoing.streamed and ongoing.kind.name in usage.TELLS_WHEN_ASKED and not ongoing.asked.wants_usage
-        flow = ongoing.flow = Flow(
-            ongoing.exchange,
-            self.keeper.held_back(ongoing, reply) if is_events and keeps(ongoing) else reply,
-            KINDS[choice.kind],
-            lambda: ongoing.exchange.start(reply.status, heads.head(ongoing, headers)),
-            has_events=is_events,
-            hides_usage=hides and translator is None and asks_usage(choice),
-            translator=translator,
-            client_kind=ongoing.kind.name,
-            secret=secret,
-        )
+        flow = self.flow(ongoing, choice, reply, has_events=is_events)
         if not flow.first.done():
             timer = flow.loop.call_at(late, flow.give_up, "nothing of the answer came within its time")
             await flow.first
@@ -227,6 +243,27 @@ class Sender:
             ongoing.exchange.on_gone = ongoing.exchange.on_room = None
             raise BrokenOff(flow.problem)
         return Answered(choice, reply.status, reply.headers, flow=flow, request=request)
+
+    def flow(self, ongoing: Ongoing, choice: Choice, reply: Reply, *, has_events: bool) -> Flow:
+        """Let an answer that has begun flow to the client."""
+        translator: Translator | None = None
+        if choice.kind != ongoing.kind.name:
+            translator = translation(choice.kind, ongoing.kind.name).Stream(
+                model=ongoing.model, include_usage=ongoing.asked.wants_usage, created=int(self._board.now())
+            )
+        hides = ongoing.streamed and ongoing.kind.name in usage.TELLS_WHEN_ASKED and not ongoing.asked.wants_usage
+        ongoing.flow = Flow(
+            ongoing.exchange,
+            self.keeper.held_back(ongoing, reply) if has_events and keeps(ongoing) else reply,
+            KINDS[choice.kind],
+            lambda: ongoing.exchange.start(reply.status, heads.head(ongoing, reply.headers)),
+            has_events=has_events,
+            hides_usage=hides and translator is None and asks_usage(choice),
+            translator=translator,
+            client_kind=ongoing.kind.name,
+            secret=ongoing.credential.secret if ongoing.credential is not None else b"",
+        )
+        return ongoing.flow
 
 
 def translation(upstream: str, client: str) -> ModuleType:
@@ -240,7 +277,8 @@ def prepare(ongoing: Ongoing, choice: Choice) -> bytes:
     if choice.kind != ongoing.kind.name:
         traits = model_traits.of(choice.vendor_model, choice.seat.channel.options)
         module = translation(choice.kind, ongoing.kind.name)
-        translated: bytes = module.request(body, model=choice.vendor_model, traits=traits)
+        version = choice.seat.overrides.get(b"anthropic-version", b"").decode("latin-1")
+        translated: bytes = module.request(body, model=choice.vendor_model, traits=traits, anthropic_version=version)
         return translated
     if choice.vendor_model != ongoing.model:
         body = kinds.rewrite(body, {"model": choice.vendor_model})
@@ -273,16 +311,16 @@ def head_of(ongoing: Ongoing, choice: Choice, credential: Credential, size: int 
 
     size: of the body; None where nobody knows, and it goes in chunks.
     """
+    sent: dict[bytes, bytes] = {}
     if choice.kind == ongoing.kind.name:
-        overridden = choice.seat.overrides
-        sent = {name: value for name, value in ongoing.exchange.headers if name in FORWARDED and name not in overridden}
+        for name, value in ongoing.exchange.headers:
+            if name in FORWARDED and name not in choice.seat.overrides:
+                sent[name] = value
     else:
-        sent = {b"content-type": b"application/json"}
-    signed = credential.head
-    if len(sent) == 1 and b"content-type" in sent and b"content-type" not in signed:
-        lines = credential.lines + b"content-type: %b\r\n" % sent[b"content-type"]
-    else:
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in (signed | sent).items()])
+        sent[b"content-type"] = b"application/json"
+    if len(sent) == 1 and size is not None and (content_type := sent.get(b"content-type")) is not None:
+        return b"%b%d\r\n\r\n" % (credential.usual_head(choice.target, content_type), size)
+    lines = b"".join([b"%b: %b\r\n" % pair for pair in (credential.head | sent).items()])
     framing = b"transfer-encoding: chunked" if size is None else b"content-length: %d" % size
     return b"POST %b HTTP/1.1\r\n%b%b\r\n\r\n" % (choice.target, lines, framing)
 

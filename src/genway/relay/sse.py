@@ -17,6 +17,11 @@ class Splitter:
         self._size = 0
         self._tail = b""
 
+    @property
+    def holds(self) -> bool:
+        """Whether a part of an event is waiting for the rest."""
+        return bool(self._parts)
+
     def feed(self, piece: bytes) -> bytes:
         """All events that are whole by now, as one piece; nothing if there is none. Raises ValueError for one without end."""
         if not self._parts and piece.endswith(b"\n\n"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -31,33 +31,25 @@ class Exchange:
     gone: the client has closed the connection; `on_gone` is called when that happens during the exchange.
     """
 
-    __slots__ = (
-        "_chunked",
-        "_connection",
-        "_ended",
-        "_expects",
-        "_over",
-        "_parts",
-        "_room",
-        "_size",
-        "_waiter",
-        "finished",
-        "gone",
-        "headers",
-        "http10",
-        "keep_alive",
-        "method",
-        "on_gone",
-        "on_room",
-        "path",
-        "query",
-        "raw_path",
-        "started",
-        "status",
-        "target",
-        "task",
-        "upgrade",
-    )
+    # Class members, and no slots: a member that never changes costs nothing then, and there is one of these for every request.
+    keep_alive = True
+    http10 = False
+    upgrade = False
+    started = False
+    finished = False
+    gone = False
+    status = 0
+    _open = False  # it has started, and takes pieces of a body
+    task: asyncio.Task[None] | None = None
+    on_gone: Callable[[], None] | None = None
+    on_room: Callable[[bool], None] | None = None
+    _size = 0
+    _ended = False
+    _expects = False
+    _chunked = False
+    _waiter: asyncio.Future[None] | None = None
+    _room: asyncio.Future[None] | None = None
+    _over: asyncio.Future[None] | None = None
 
     def __init__(
         self, connection: Connection, method: str, target: bytes, raw_path: bytes, path: str, query: bytes, headers: Headers
@@ -69,24 +61,7 @@ class Exchange:
         self.path = path
         self.query = query
         self.headers = headers
-        self.keep_alive = True
-        self.http10 = False
-        self.upgrade = False
-        self.started = False
-        self.finished = False
-        self.status = 0
-        self.gone = False
-        self.task: asyncio.Task[None] | None = None
-        self.on_gone: Callable[[], None] | None = None
-        self.on_room: Callable[[bool], None] | None = None
         self._parts: list[bytes] = []
-        self._size = 0
-        self._ended = False
-        self._expects = False
-        self._chunked = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None
-        self._over: asyncio.Future[None] | None = None
 
     # --- the request
 
@@ -132,9 +107,14 @@ class Exchange:
         """Whether all of the body is here."""
         return self._ended
 
+    @property
+    def here(self) -> bytes:
+        """What is here of the body; it stays."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
     def take(self) -> bytes:
         """What is here of the body, without waiting."""
-        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        data = self.here
         self._parts.clear()
         if self._size > BODY_BUFFER:  # a client that is not read from is not seen to leave
             self._connection.resume_reading()
@@ -160,8 +140,9 @@ class Exchange:
             length = b"content-length: %d\r\n" % len(body)
             if self.method == "HEAD":
                 body = b""
-        self._connection.send(
-            b"".join((_status_line(status), self._connection.common, headers, length, self._closing(), b"\r\n", body))
+        connection = self._connection
+        connection.send(
+            b"".join((_status_line(status), connection.server.common, headers, length, self._closing(), b"\r\n", body))
         )
         self._finish()
 
@@ -170,6 +151,7 @@ class Exchange:
         if self.gone or self.started:
             return
         self._begin(status)
+        self._open = self.method != "HEAD" and status not in NO_BODY
         if status in NO_BODY:
             framing = b""
         elif length is not None:
@@ -181,12 +163,12 @@ class Exchange:
             framing = b"transfer-encoding: chunked\r\n"
             self._chunked = self.method != "HEAD"
         self._connection.send(
-            b"".join((_status_line(status), self._connection.common, headers, framing, self._closing(), b"\r\n"))
+            b"".join((_status_line(status), self._connection.server.common, headers, framing, self._closing(), b"\r\n"))
         )
 
     def write(self, data: bytes) -> None:
         """Send a piece of the answer. Nothing happens where the client is gone."""
-        if self.gone or self.finished or not data or self.method == "HEAD" or self.status in NO_BODY:
+        if not data or not self._open:
             return
         self._connection.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
@@ -204,6 +186,7 @@ class Exchange:
         """Break the connection off, so that the client notices that the answer is not whole."""
         if not self.finished:
             self.finished = True
+            self._open = False
             self._connection.abort()
 
     @property
@@ -228,6 +211,10 @@ class Exchange:
             self._over = self._over or self._connection.loop.create_future()
             await asyncio.shield(self._over)
 
+    def work(self, working: Awaitable[None]) -> None:
+        """Make a task of what works at this from now on; `task` is that."""
+        self._connection.work(self, working)
+
     def hijack(self) -> tuple[asyncio.Transport, bytes]:
         """Take the connection over after an upgrade: its transport, and what has come after the request."""
         return self._connection.hand_over()
@@ -238,7 +225,7 @@ class Exchange:
         return self._connection.stopping
 
     def _closing(self) -> bytes:
-        if not self.keep_alive or self._connection.stopping:
+        if not self.keep_alive or self._connection.server.stopping:
             return b"connection: close\r\n"
         return b"connection: keep-alive\r\n" if self.http10 else b""
 
@@ -250,6 +237,7 @@ class Exchange:
 
     def _finish(self) -> None:
         self.finished = True
+        self._open = False
         _wake(self._over)
         self._connection.answered(self)
 
@@ -281,6 +269,7 @@ class Exchange:
         if self.gone:
             return
         self.gone = True
+        self._open = False
         for waiter in (self._waiter, self._room, self._over):
             _wake(waiter)
         if self.on_gone is not None and not self.finished:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -16,7 +17,8 @@ import httptools
 from genway.wire.exchange import Headers
 
 IDLE_SECONDS = 30.0
-SWEEP_SECONDS = 5.0
+SWEEP_SECONDS = 1.0
+EXACTLY_BELOW = 10.0  # seconds; longer times are up when the next sweep sees it
 READ_BUFFER = 256 * 1024
 WHOLE_LIMIT = 16 * 1024 * 1024
 WRITE_BUFFER = 256 * 1024
@@ -33,6 +35,13 @@ class BrokenOff(Exception):
     def __init__(self, why: str, *, began: bool = False) -> None:
         super().__init__(why)
         self.began = began
+
+
+class Stale(Exception):
+    """A connection that was kept ready had been closed by the other side: nothing of an answer came."""
+
+
+Tell = Callable[["Reply | Exception"], None]
 
 
 class Origin:
@@ -64,32 +73,19 @@ class Reply:
     on_end is called once: with None after the last piece, or with why the answer broke off.
     """
 
-    __slots__ = (
-        "_connection",
-        "_ended",
-        "_most",
-        "_parts",
-        "_problem",
-        "_size",
-        "_waiter",
-        "headers",
-        "on_data",
-        "on_end",
-        "status",
-    )
+    on_data: Callable[[bytes], None] | None = None
+    on_end: Callable[[str | None], None] | None = None
+    _size = 0
+    _ended = False
+    _problem: str | None = None
+    _waiter: asyncio.Future[None] | None = None
 
     def __init__(self, connection: Upstream, status: int, headers: Headers, most: int = READ_BUFFER) -> None:
         self.status = status
         self.headers = headers
-        self.on_data: Callable[[bytes], None] | None = None
-        self.on_end: Callable[[str | None], None] | None = None
         self._connection = connection
         self._parts: list[bytes] = []
-        self._size = 0
         self._most = most
-        self._ended = False
-        self._problem: str | None = None
-        self._waiter: asyncio.Future[None] | None = None
 
     def header(self, name: bytes) -> bytes:
         """The first header of this name (lower case), or nothing."""
@@ -108,6 +104,11 @@ class Reply:
         """How many bytes wait to be taken."""
         return self._size
 
+    @property
+    def here(self) -> bytes:
+        """What is here of the body; it stays."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
     async def body(self, most: int) -> bytes:
         """The whole body. Raises BrokenOff, also for one of more than `most` bytes."""
         while not self._ended:
@@ -123,7 +124,7 @@ class Reply:
                 raise
         if self._problem is not None:
             raise BrokenOff(self._problem, began=True)
-        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        return self.here
 
     def flow(self, on_data: Callable[[bytes], None], on_end: Callable[[str | None], None]) -> None:
         """From now on call these; with what is here already at once."""
@@ -151,10 +152,13 @@ class Reply:
         if not self._ended:
             self._connection.abort()
 
+    def linger(self, seconds: float) -> None:
+        """Nobody listens any more; if it does not end by itself within about so many seconds, break it off."""
+        if not self._ended:
+            self._connection.late_at = time.monotonic() + seconds
+
     def arrived(self, data: bytes) -> None:
-        if self.on_data is not None:
-            self.on_data(data)
-            return
+        """A piece that nobody takes yet."""
         self._parts.append(data)
         self._size += len(data)
         if self._waiter is not None:
@@ -211,18 +215,24 @@ class Pool:
         """
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep(), name="upstreams")
-        while origin.idle and isinstance(body, bytes):  # an iterator can be sent once only, so it gets a fresh connection
-            connection = origin.idle.pop()
-            if connection.usable:
-                try:
-                    return await connection.request(head, body, seconds, whole)
-                except _Stale:
-                    break  # once: a request that makes the other side hang up is not given to every connection in turn
+        # An iterator can be sent once only, so it gets a fresh connection.
+        ready = self.ready(origin) if isinstance(body, bytes) else None
+        if ready is not None:
+            with contextlib.suppress(Stale):  # once: a request that makes the other side hang up is not given to all in turn
+                return await ready.request(head, body, seconds, whole)
         connection = await self._connect(origin, connect_seconds)
         try:
             return await connection.request(head, body, seconds, whole, sized)
-        except _Stale:
+        except Stale:
             raise BrokenOff("the connection was closed before an answer came") from None
+
+    def ready(self, origin: Origin) -> Upstream | None:
+        """A connection that is kept ready, which is the caller's from now on; None where there is none."""
+        while origin.idle:
+            connection = origin.idle.pop()
+            if connection.usable:
+                return connection
+        return None
 
     async def open(self, origin: Origin, protocol: Callable[[], asyncio.Protocol], seconds: float) -> asyncio.Transport:
         """A connection for something else than requests. Raises Unreachable."""
@@ -261,8 +271,11 @@ class Pool:
         return self._context or _default_tls()
 
     def sweep(self) -> None:
-        """Close what has rested for too long."""
-        before = time.monotonic() - self.idle_seconds
+        """Close what has rested for too long, and what has not answered in time."""
+        now = time.monotonic()
+        for connection in [each for each in self._all if 0 < each.late_at <= now]:
+            connection.late()
+        before = now - self.idle_seconds
         for origin in self._origins.values():
             while origin.idle and (origin.idle[0].idle_since < before or not origin.idle[0].usable):
                 origin.idle.popleft().abort()
@@ -273,19 +286,19 @@ class Pool:
             self.sweep()
 
 
-class _Stale(Exception):
-    """A connection that was kept ready had been closed by the other side."""
-
-
 class Upstream(asyncio.Protocol):
-    """One connection to an origin: one request after the other."""
+    """One connection to an origin: one request after the other.
+
+    late_at: by the clock that never goes back, when the answer that is awaited is too late; 0 where none is.
+    """
 
     __slots__ = (
         "_began",
         "_bulky",
-        "_future",
+        "_finished",
         "_head_size",
         "_headers",
+        "_keep_alive",
         "_origin",
         "_parser",
         "_paused",
@@ -293,11 +306,15 @@ class Upstream(asyncio.Protocol):
         "_quiet",
         "_reply",
         "_room",
+        "_seconds",
         "_sending",
         "_sent",
+        "_tell",
+        "_timer",
         "_transport",
         "_whole",
         "idle_since",
+        "late_at",
         "loop",
         "usable",
     )
@@ -306,12 +323,17 @@ class Upstream(asyncio.Protocol):
         self.loop = loop
         self.usable = True
         self.idle_since = 0.0
+        self.late_at = 0.0
         self._pool = pool
         self._origin = origin
         self._transport: asyncio.Transport = cast(Any, None)
         self._parser = httptools.HttpResponseParser(self)
-        self._future: asyncio.Future[Reply] | None = None
+        self._tell: Tell | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._seconds = 0.0
         self._reply: Reply | None = None
+        self._finished: Reply | None = None
+        self._keep_alive = False
         self._whole = False
         self._began = False
         self._bulky = False
@@ -323,31 +345,48 @@ class Upstream(asyncio.Protocol):
         self._paused = False
         self._room: asyncio.Future[None] | None = None
 
+    def ask(self, head: bytes, body: bytes, seconds: float, whole: bool, tell: Tell) -> None:
+        """Send a request. tell: called once, with the answer as `Pool.send` returns it, or with the BrokenOff or Stale."""
+        self._await_answer(seconds, whole, tell)
+        self._bulky = len(body) > WRITE_BUFFER
+        self._transport.write(head + body)
+
+    def drop(self) -> None:
+        """Break off; nobody is told."""
+        self._tell = None
+        self.abort()
+
     async def request(
         self, head: bytes, body: bytes | AsyncIterator[bytes], seconds: float, whole: bool, sized: bool = False
     ) -> Reply:
+        """`ask`, and wait."""
         future: asyncio.Future[Reply] = self.loop.create_future()
-        self._future = future
-        self._whole = whole
-        self._began = False
-        timer = self.loop.call_later(seconds, self._late, future, seconds)
+        tell = partial(_resolve, future)
         if isinstance(body, bytes):
-            self._bulky = len(body) > WRITE_BUFFER
-            self._transport.write(head + body)
+            self.ask(head, body, seconds, whole, tell)
         else:
+            self._await_answer(seconds, whole, tell)
             self._sent = False
             self._sending = self.loop.create_task(self._send(head, body, sized))
         try:
             return await future
         except asyncio.CancelledError:
             # By now the connection may be at work for somebody else, who must not be cut off.
-            if self._future is future:
-                self.abort()
+            if self._tell is tell:
+                self.drop()
             elif future.done() and not future.cancelled() and future.exception() is None:
                 future.result().abort()
             raise
-        finally:
-            timer.cancel()
+
+    def _await_answer(self, seconds: float, whole: bool, tell: Tell) -> None:
+        self._tell = tell
+        self._whole = whole
+        self._began = False
+        self._seconds = seconds
+        if seconds < EXACTLY_BELOW:
+            self._timer = self.loop.call_later(seconds, self.late)
+        else:
+            self.late_at = time.monotonic() + seconds
 
     async def _send(self, head: bytes, body: AsyncIterator[bytes], sized: bool) -> None:
         """Send a body piece by piece, no faster than it is taken."""
@@ -361,7 +400,7 @@ class Upstream(asyncio.Protocol):
                 if not self.usable:
                     return
         except Exception as error:
-            self._fail(error)
+            self._answer(error)
             self.abort()
             return
         if self.usable:
@@ -389,20 +428,20 @@ class Upstream(asyncio.Protocol):
         if sending is not None and sending is not asyncio.current_task(self.loop):
             sending.cancel()
 
-    def _late(self, future: asyncio.Future[Reply], seconds: float) -> None:
-        if self._future is future:
-            self._fail(BrokenOff(f"no answer within {seconds:g} seconds", began=self._began))
-            self.abort()
+    def late(self) -> None:
+        """The time is up."""
+        self._answer(BrokenOff(f"no answer within {self._seconds:g} seconds", began=self._began))
+        self.abort()
 
-    def _resolve(self, reply: Reply) -> None:
-        future, self._future = self._future, None
-        if future is not None and not future.done():
-            future.set_result(reply)
-
-    def _fail(self, error: Exception) -> None:
-        future, self._future = self._future, None
-        if future is not None and not future.done():
-            future.set_exception(error)
+    def _answer(self, outcome: Reply | Exception) -> None:
+        """Tell whoever awaits it, if anybody does yet."""
+        self.late_at = 0.0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell(outcome)
 
     # --- asyncio.Protocol
 
@@ -424,11 +463,11 @@ class Upstream(asyncio.Protocol):
             ended = problem is None and self._ends_with_connection(reply)
             reply.over(None if ended else "the connection broke off")
             if ended:
-                self._resolve(reply)
+                self._answer(reply)
             else:
-                self._fail(BrokenOff("the connection broke off", began=True))
+                self._answer(BrokenOff("the connection broke off", began=True))
         else:
-            self._fail(BrokenOff("the connection broke off", began=True) if self._began else _Stale())
+            self._answer(BrokenOff("the connection broke off", began=True) if self._began else Stale())
 
     @staticmethod
     def _ends_with_connection(reply: Reply) -> bool:
@@ -447,21 +486,28 @@ class Upstream(asyncio.Protocol):
             room.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        if self._future is None and self._reply is None:
+        if self._tell is None and self._reply is None:
             self.abort()  # nobody asked
             return
         self._began = True
         self._quiet += len(data)
+        wrong = ""
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._broken("the answer is not HTTP/1.1")
+            wrong = "the answer is not HTTP/1.1"
         else:
             if self._quiet > LARGEST_HEAD:
-                self._broken("the answer's head is too large")
+                wrong = "the answer's head is too large"
+        finished = self._finished
+        if finished is not None:
+            self._finished = None
+            self._end(finished, keep=not wrong)
+        elif wrong:
+            self._broken(wrong)
 
     def _broken(self, why: str) -> None:
-        self._fail(BrokenOff(why, began=True))
+        self._answer(BrokenOff(why, began=True))
         if self._reply is not None:
             reply, self._reply = self._reply, None
             reply.over(why)
@@ -470,7 +516,7 @@ class Upstream(asyncio.Protocol):
     # --- httptools
 
     def on_message_begin(self) -> None:
-        if self._future is None:
+        if self._tell is None or self._finished is not None:
             raise ValueError("an answer that nobody asked for")
         self._headers = []
         self._head_size = 0
@@ -490,37 +536,55 @@ class Upstream(asyncio.Protocol):
         reply = self._reply = Reply(self, status, self._headers, WHOLE_LIMIT if self._whole else READ_BUFFER)
         self._headers = []  # what comes after the body in a trailer is no header of the answer
         if not self._whole:
-            self._resolve(reply)
+            self._answer(reply)
 
     def on_body(self, body: bytes) -> None:
         reply = self._reply
         self._quiet = 0
         if reply is None:
             return
+        if reply.on_data is not None:
+            reply.on_data(body)
+            return
         reply.arrived(body)
         if self._whole and reply.size > WHOLE_LIMIT:
-            self._resolve(reply)
+            self._answer(reply)
 
     def on_message_complete(self) -> None:
-        reply, self._reply = self._reply, None
-        if reply is None:
-            return
-        self.resume()
-        if self._whole:
-            self._resolve(reply)
+        if self._reply is not None:
+            self._finished, self._reply = self._reply, None
+            self._keep_alive = self._parser.should_keep_alive()
+
+    def _end(self, reply: Reply, keep: bool) -> None:
+        """An answer is whole: the connection can serve again, or not, and then whoever waits is told."""
+        self.late_at = 0.0
+        if self._paused:
+            self.resume()
         unsent = not self._sent or (self._bulky and self._transport.get_write_buffer_size())
-        if self.usable and not unsent and self._parser.should_keep_alive():
+        if keep and self.usable and not unsent and self._keep_alive:
             self._sending = None
             self.idle_since = time.monotonic()
             self._origin.idle.append(self)
         else:
             self.usable = False
             self._stop_sending()
-            if unsent:
+            if unsent or not keep:
                 self._transport.abort()
             else:
                 self._transport.close()
+        tell = self._whole and self._tell is not None
         reply.over(None)
+        if tell:
+            self._answer(reply)
+
+
+def _resolve(future: asyncio.Future[Reply], outcome: Reply | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 @cache

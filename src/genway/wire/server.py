@@ -19,6 +19,7 @@ from genway.wire.exchange import BODY_BUFFER, STATUS_LINES, Exchange, Headers, l
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[Exchange], Awaitable[None]]
+Taker = Callable[[Exchange], bool]
 
 LARGEST_HEAD = 64 * 1024
 MOST_HEADERS = 200
@@ -34,8 +35,10 @@ TOO_LARGE = b"the request's head is too large"
 
 
 class Server:
-    """Listens, and hands every request to `handle`.
+    """Listens, and hands every request to `handle`, in a task of its own.
 
+    take: asked first about a request that is here whole, in the turn of the loop in which it came; where it returns True it has
+    taken the request on itself, and no task is made.
     head_seconds: how long a request's head may take to arrive. idle_seconds: how long a connection may rest between
     requests. stall_seconds: how long a client may take nothing of what waits for it.
     """
@@ -44,11 +47,13 @@ class Server:
         self,
         handle: Handler,
         *,
+        take: Taker = lambda exchange: False,
         head_seconds: float = 30.0,
         idle_seconds: float = IDLE_SECONDS,
         stall_seconds: float = STALL_SECONDS,
     ) -> None:
         self.handle = handle
+        self.take = take
         self.head_seconds = head_seconds
         self.idle_seconds = idle_seconds
         self.stall_seconds = stall_seconds
@@ -123,13 +128,15 @@ class Connection(asyncio.Protocol):
         "_detached",
         "_expects",
         "_fault",
-        "_head_size",
+        "_fresh",
         "_headers",
+        "_in_head",
         "_incoming",
         "_left",
         "_lingering",
         "_moved_at",
         "_parser",
+        "_piece",
         "_quiet",
         "_reading",
         "_target",
@@ -139,6 +146,7 @@ class Connection(asyncio.Protocol):
         "local",
         "loop",
         "peer",
+        "send",
         "server",
     )
 
@@ -149,12 +157,14 @@ class Connection(asyncio.Protocol):
         self.peer: tuple[str, int] | None = None
         self.local: tuple[str, int] | None = None
         self._transport: asyncio.Transport = cast(Any, None)
+        self.send: Callable[[bytes], None] = cast(Any, None)
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: Headers = []
-        self._head_size = 0
+        self._in_head = False
         self._expects = False
         self._incoming: Exchange | None = None
+        self._fresh: Exchange | None = None  # the current one, as long as nobody works at it
         self._current: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
         self._reading = True
@@ -166,21 +176,15 @@ class Connection(asyncio.Protocol):
         self._aside: bytes | None = None
         self._fault: tuple[int, bytes] | None = None
         self._quiet = 0  # bytes since anything was made of them
+        self._piece = 0
         self._left = 0
         self._moved_at = 0.0
 
     # --- what handlers and exchanges use
 
     @property
-    def common(self) -> bytes:
-        return self.server.common
-
-    @property
     def stopping(self) -> bool:
         return self.server.stopping
-
-    def send(self, data: bytes) -> None:
-        self._transport.write(data)
 
     def pause_reading(self) -> None:
         if self._reading and not self._transport.is_closing():
@@ -228,7 +232,7 @@ class Connection(asyncio.Protocol):
         if (self.crowded or closing) and self._stalled(now):
             self._transport.abort()
         elif self._current is None and not self._waiting and not closing and now > self._deadline:
-            if self._head_size and not self._lingering:
+            if self._in_head and not self._lingering:
                 self._refuse(408, b"the request's head did not arrive in time")
             else:
                 self._close()
@@ -237,6 +241,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.send = self._transport.write
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self.peer = _address(transport.get_extra_info("peername"))
         self.local = _address(transport.get_extra_info("sockname"))
@@ -254,7 +259,8 @@ class Connection(asyncio.Protocol):
         if self._aside is not None:
             self._put_aside(data)
             return
-        self._quiet += len(data)
+        self._piece = len(data)
+        self._quiet += self._piece
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -270,6 +276,8 @@ class Connection(asyncio.Protocol):
         else:
             if self._quiet > LARGEST_HEAD:
                 self._refuse(431, TOO_LARGE)
+        if self._fresh is not None:
+            self._hand_on(self._fresh)
 
     def eof_received(self) -> bool:
         return False
@@ -292,7 +300,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._target = b""
         self._headers = []
-        self._head_size = 1
+        self._in_head = True
         self._quiet = 0
         self._expects = False
         if self._current is None:
@@ -300,16 +308,16 @@ class Connection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._target += url
-        self._grow(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self._expects = True
         self._headers.append((name, value))
-        self._grow(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
+        if self._quiet + self._piece > LARGEST_HEAD or len(self._headers) > MOST_HEADERS:
+            self._measure_head()
         if self._lingering:
             self._incoming = None
             return
@@ -330,11 +338,11 @@ class Connection(asyncio.Protocol):
         if self._expects and not exchange.http10:
             exchange.expects_continue()
         self._headers = []  # what comes after the body in a trailer is no header of the request
-        self._head_size = 0
+        self._in_head = False
         self._quiet = 0
         self._incoming = exchange
         if self._current is None and not self.crowded and not self._waiting:
-            self._begin(exchange)
+            self._current = self._fresh = exchange  # it begins when all is taken in that came with it
             return
         self._waiting.append(exchange)
         if len(self._waiting) >= MOST_PIPELINED:
@@ -348,7 +356,7 @@ class Connection(asyncio.Protocol):
             self._incoming.arrived(body)
 
     def on_message_complete(self) -> None:
-        self._head_size = 0
+        self._in_head = False
         if self._lingering:
             self._close()
         elif self._incoming is not None:
@@ -356,10 +364,19 @@ class Connection(asyncio.Protocol):
 
     # --- inside
 
+    def _hand_on(self, exchange: Exchange) -> None:
+        self._fresh = None
+        if not exchange.complete or not self.server.take(exchange):
+            self.work(exchange, self.server.handle(exchange))
+
+    def work(self, exchange: Exchange, working: Awaitable[None]) -> None:
+        """Make a task of what works at an exchange from now on."""
+        task = exchange.task = self.loop.create_task(self._run(exchange, working))
+        self.server.tasks.add(task)
+
     def _begin(self, exchange: Exchange) -> None:
         self._current = exchange
-        task = exchange.task = self.loop.create_task(self._run(exchange))
-        self.server.tasks.add(task)
+        self.work(exchange, self.server.handle(exchange))
 
     def _next(self) -> None:
         """On with what has come meanwhile; not as long as the client does not take what it has got already."""
@@ -370,7 +387,7 @@ class Connection(asyncio.Protocol):
             self._tell_fault()
         else:
             server = self.server
-            self._deadline = time.monotonic() + (server.head_seconds if self._head_size else server.idle_seconds)
+            self._deadline = time.monotonic() + (server.head_seconds if self._in_head else server.idle_seconds)
             if self._aside is not None:  # the upgrade came to nothing
                 held, self._aside = self._aside, None
                 self.data_received(held)
@@ -413,9 +430,9 @@ class Connection(asyncio.Protocol):
         self._left = left
         return now - self._moved_at > self.server.stall_seconds
 
-    async def _run(self, exchange: Exchange) -> None:
+    async def _run(self, exchange: Exchange, working: Awaitable[None]) -> None:
         try:
-            await self.server.handle(exchange)
+            await working
         except Exception:
             if not exchange.gone:
                 log.exception("request.failed", path=exchange.path)
@@ -429,9 +446,9 @@ class Connection(asyncio.Protocol):
             if not exchange.finished and not exchange.gone:
                 exchange.abort()
 
-    def _grow(self, more: int) -> None:
-        self._head_size += more
-        if self._head_size > LARGEST_HEAD or len(self._headers) > MOST_HEADERS:
+    def _measure_head(self) -> None:
+        size = len(self._target) + sum(len(name) + len(value) for name, value in self._headers)
+        if size > LARGEST_HEAD or len(self._headers) > MOST_HEADERS:
             raise _HeadTooLarge
 
     def _broken(self, error: Exception) -> None:
@@ -451,7 +468,9 @@ class Connection(asyncio.Protocol):
             return
         broken = self._incoming
         if broken is not None and not broken.complete:
-            if self._current is not broken:
+            if self._fresh is broken:
+                self._fresh = self._current = None
+            elif self._current is not broken:
                 self._waiting.pop()
             elif broken.started:
                 self.abort()
@@ -467,7 +486,7 @@ class Connection(asyncio.Protocol):
         line = STATUS_LINES[status]
         self.send(
             b"%b%bcontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (line, self.common, len(why), why)
+            % (line, self.server.common, len(why), why)
         )
         self._linger()
 

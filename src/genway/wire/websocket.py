@@ -28,6 +28,7 @@ from genway.wire.pool import BrokenOff, Origin, Pool
 
 NORMAL, GOING_AWAY, NO_CODE, BROKEN_OFF, TOO_BIG, FAULT, RESTART = 1000, 1001, 1005, 1006, 1009, 1011, 1012
 READ_BUFFER = 256 * 1024
+FRAME_COST = 64  # bytes that a frame takes beside its data: many empty ones are not nothing
 WRITE_BUFFER = 256 * 1024
 CLOSE_SECONDS = 5.0
 LONGEST_REASON = 123
@@ -64,7 +65,8 @@ class Socket(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(Any, None)
         self._frames: deque[Frame] = deque()
         self._size = 0
-        self._paused = False
+        self._paused = False  # so much has come that nobody took
+        self._crowded = False  # so much was said that the other side did not take
         self._heard_at = self._loop.time()
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -83,11 +85,10 @@ class Socket(asyncio.Protocol):
             self._waiter = self._loop.create_future()
             await self._waiter
         frame = self._frames.popleft()
-        self._size -= len(frame.data)
-        if self._paused and self._size < READ_BUFFER // 2 and not self.lost:
+        self._size -= len(frame.data) + FRAME_COST
+        if self._paused and self._size < READ_BUFFER // 2:
             self._paused = False
-            self._heard_at = self._loop.time()
-            self._transport.resume_reading()
+            self._listen()
         return frame
 
     async def send(self, frame: Frame) -> None:
@@ -111,7 +112,7 @@ class Socket(asyncio.Protocol):
     @property
     def gone(self) -> bool:
         """Whether nobody is there any more; where the system tells, also seen while the other side is held back."""
-        if self.lost or not self._paused or TCP_INFO is None:
+        if self.lost or not (self._paused or self._crowded) or TCP_INFO is None:
             return self.lost
         plug = self._transport.get_extra_info("socket")
         return plug is not None and plug.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 1)[0] in TCP_CLOSED
@@ -132,11 +133,11 @@ class Socket(asyncio.Protocol):
                 self._protocol.send_close(code, _short(reason))
             self._flush()
         self._finish(code, reason)
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
         self._frames.clear()
         self._size = 0
+        if self._paused:
+            self._paused = False
+            self._listen()
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -194,13 +195,30 @@ class Socket(asyncio.Protocol):
         self._finish(BROKEN_OFF, "the connection broke off")
         if self._handshake is not None and not self._handshake.done():
             self._handshake.set_exception(BrokenOff("the connection was closed before the upgrade", began=False))
-        self.resume_writing()
+        self._give_room()
 
     def pause_writing(self) -> None:
+        """Whoever does not take what is said is not listened to either: each ping of theirs would be answered."""
         if self._room is None:
             self._room = self._loop.create_future()
+        if not self._crowded:
+            self._crowded = True
+            if not self._paused and not self._transport.is_closing():
+                self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        if self._crowded:
+            self._crowded = False
+            self._listen()
+        self._give_room()
+
+    def _listen(self) -> None:
+        """Read on, if nothing is in the way any more."""
+        if not self._paused and not self._crowded and not self._transport.is_closing():
+            self._heard_at = self._loop.time()
+            self._transport.resume_reading()
+
+    def _give_room(self) -> None:
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
@@ -215,7 +233,7 @@ class Socket(asyncio.Protocol):
                 if event.opcode in DATA:
                     if self._end is None:
                         self._frames.append(event)
-                        self._size += len(event.data)
+                        self._size += len(event.data) + FRAME_COST
                 elif event.opcode is Opcode.CLOSE and protocol.close_rcvd is not None:
                     self._finish(protocol.close_rcvd.code, protocol.close_rcvd.reason)
             elif isinstance(event, Response) and self._handshake is not None and not self._handshake.done():
@@ -228,7 +246,8 @@ class Socket(asyncio.Protocol):
             self._flush()
             if self._size > READ_BUFFER and not self._paused and self._end is None:
                 self._paused = True
-                self._transport.pause_reading()
+                if not self._crowded:
+                    self._transport.pause_reading()
         if self._frames:
             _wake(self._waiter)
 
@@ -246,7 +265,7 @@ class Socket(asyncio.Protocol):
             if self.lost:
                 self._timers[-1].cancel()
         _wake(self._waiter)
-        self.resume_writing()
+        self._give_room()
 
     def _beat(self) -> None:
         """Ping in a pause, and give up on whoever does not answer."""
