@@ -126,6 +126,12 @@ def test_a_wrong_method_is_told_so(gateway: Running) -> None:
     assert answer.json()["error"]["code"] == "invalid_request"
 
 
+def test_a_path_tells_its_methods(gateway: Running) -> None:
+    answer = requests.options(f"{gateway.url}/runwayml/v1/tasks/a-task", timeout=5)
+    assert (answer.status_code, answer.headers["allow"], answer.content) == (204, "DELETE, GET, OPTIONS", b"")
+    assert requests.put(f"{gateway.url}/runwayml/v1/tasks/a-task", timeout=5).status_code == 405
+
+
 def test_a_body_announced_as_ten_gigabytes_is_refused_before_it_is_sent(gateway: Running) -> None:
     began = time.monotonic()
     answer = raw(gateway, head(Content_Length=str(10**10), Content_Type="application/json", Authorization=gateway.key), b"{")

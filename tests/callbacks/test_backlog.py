@@ -64,8 +64,9 @@ def test_a_look_into_the_outbox_goes_through_no_whole_table(database: Database, 
         fill(database, f"other-{number}", 3)
     database.write_now(lambda c: c.execute(text("ANALYZE callbacks")).rowcount)
     plan = database.read_now(lambda c: _plan(c, first_tries_only))
-    name = "ix_callbacks_first" if first_tries_only else "ix_callbacks_host"
-    assert name in plan
+    # With equal statistics SQLite takes the one that was made last, and the order in which tables get theirs varies.
+    indexes = ("ix_callbacks_first", "ix_callbacks_host") if first_tries_only else ("ix_callbacks_host",)
+    assert any(index in plan for index in indexes)
     assert "SCAN callbacks" not in plan
     assert "Seq Scan on callbacks" not in plan
 

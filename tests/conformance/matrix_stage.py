@@ -31,6 +31,7 @@ from systems import SECRETS
 
 # How long a story may take on a busy machine.
 DEADLINE = 150.0
+PATIENCE = 60.0
 SECOND = "second genway"
 # How long a channel waits for an answer, and how long a busy vendor asks to be left alone.
 TIMEOUT, RETRY_AFTER = 5.0, "0.2"
@@ -299,7 +300,9 @@ def house(
 ) -> Iterator[House]:
     """A gateway whose one channel does every client's model with the upstream's own. behind: the genway that `SECOND` is."""
     with ExitStack() as stack:
-        site = stack.enter_context(closing(Site(folder, receiver, {})))
+        # What can be found is waited for, however busy the machine is; all else is to be given back soon.
+        patience = {"tasks_parked_seconds": PATIENCE} if name in PLACES and PLACES[name].finds else {}
+        site = stack.enter_context(closing(Site(folder, receiver, {}, **patience)))
         if name != LOCAL:
             upstream = PLACES[name]
             url = stack.enter_context(wire(behind.site.url)) if behind else vendors.urls[upstream.vendor]

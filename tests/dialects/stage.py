@@ -12,7 +12,7 @@ from litestar.testing import TestClient
 from genway.access.model import Asked, Caller
 from genway.billing.prices import Quote, QuoteLine
 from genway.billing.usage import Usage
-from genway.dialects.base import Dialect, handlers
+from genway.dialects.base import Dialect, handler
 from genway.errors import (
     AddressRefused,
     InsufficientBalance,
@@ -237,7 +237,7 @@ class FakeGateway(Gateway):
 
 def client_of(dialect: Dialect) -> TestClient[Litestar]:
     """A client of an application that has this dialect alone; it sends the live key. Its state has no gateway yet."""
-    app = Litestar(handlers(dialect), openapi_config=None, request_max_body_size=None)
+    app = Litestar([handler(dialect)], openapi_config=None, request_max_body_size=None)
     client = TestClient(app, base_url="http://gen.test")
     client.headers["Authorization"] = f"Bearer {KEY}"
     return client

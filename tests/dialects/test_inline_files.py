@@ -15,7 +15,7 @@ from PIL import Image
 from genway.access.model import Caller
 from genway.billing import prices
 from genway.db.tables import media, tasks
-from genway.dialects.base import handlers
+from genway.dialects.base import handler
 from genway.dialects.luma import dialect
 from stage import Scripted, Stage
 from stage_fixtures import clock, stage
@@ -36,7 +36,7 @@ async def client(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         return caller
 
     monkeypatch.setattr(stage.gateway, "authenticate", authenticate)
-    app = Litestar(handlers(dialect), openapi_config=None)
+    app = Litestar([handler(dialect)], openapi_config=None)
     app.state.gateway = stage.gateway
     async with AsyncTestClient(app) as client:
         yield client

@@ -12,7 +12,7 @@ from litestar.testing import AsyncTestClient
 
 from genway.access.model import Asked, Caller
 from genway.billing import prices
-from genway.dialects.base import handlers
+from genway.dialects.base import handler
 from genway.dialects.genway import dialect
 from genway.dialects.genway.tasks import KEEP_ALIVE, KEEP_ALIVE_SECONDS, retrieve, stream
 from genway.operations import ImageRequest, VideoRequest
@@ -60,7 +60,7 @@ class Door:
 
 @pytest.fixture
 async def door(stage: Stage) -> Any:
-    app = Litestar(handlers(dialect), openapi_config=None)
+    app = Litestar([handler(dialect)], openapi_config=None)
     app.state.gateway = stage.gateway
     async with AsyncTestClient(app) as client:
         yield Door(stage, stage.account(topup=1_000_000), client)

@@ -20,11 +20,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import NamedTuple
 
 import psutil
 
-from genway import config, logs, providers, server
+from genway import config, dialects, logs, providers, server
 from genway.db.checkpoints import POINTS, RELAY_POINTS, Checkpoint, silent
 from genway.providers.base import Poll
 from genway.routing.channels import LOCAL
@@ -137,9 +138,15 @@ class Gathering:
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
     [
-        *("genway.app", "genway.server", "genway.dialects.runway"),
-        *(f"genway.providers.{name}" for name in ("local", "runwayml", "runway_compat", "luma", "kling", "minimax", "pika")),
-        *("genway.wire.server", "uvloop", "litestar.plugins.attrs", "litestar.plugins.pydantic"),
+        *("genway.app", "genway.server", "genway.wire.server", "genway.relay.recovery"),
+        *(
+            f"{package.__name__}.{module.name}"
+            for package in (dialects, providers)
+            for module in iter_modules(package.__path__)
+        ),
+        *(f"litestar.plugins.{name}" for name in ("attrs", "opentelemetry", "pydantic")),
+        *(f"litestar.{name}" for name in ("_kwargs", "middleware._internal.exceptions")),
+        *("cryptography.fernet", "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite.pysqlite", "uvloop"),
     ]
 )
 

@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import inspect
 import pkgutil
+import re
 import time
 import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 from litestar import Request, Response
+from litestar.exceptions import MethodNotAllowedException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
@@ -37,6 +39,8 @@ from genway.tasks.model import State, Task
 ENTRY_POINTS = "genway.dialects"
 JSON = "application/json"
 LONGEST_WAIT = 60.0
+
+_PARAMETER_TYPE = re.compile(r":\w+(?=})")
 
 Handler = Callable[..., Awaitable["Answer | ASGIResponse"]]
 
@@ -152,31 +156,39 @@ def discover() -> dict[str, Dialect]:
     return found
 
 
-def handlers(dialect: Dialect) -> list[HTTPRouteHandler]:
-    """The dialect's routes for the web framework."""
-    return [_handler(dialect, route) for route in dialect.routes]
+def handler(dialect: Dialect) -> HTTPRouteHandler:
+    """All routes of the dialect, as one handler for the web framework, which prepares each that it is given at length."""
+    by_path: dict[str, dict[str, Route]] = {}
+    for route in dialect.routes:
+        for path in route.paths:
+            by_path.setdefault(path, {})[route.method] = route
+    methods = {route.method for route in dialect.routes} | {"OPTIONS"}
+    untyped = {_PARAMETER_TYPE.sub("", path): routes for path, routes in by_path.items()}
 
-
-def _handler(dialect: Dialect, route: Route) -> HTTPRouteHandler:
     async def endpoint(request: Request[Any, Any, Any]) -> Response[bytes]:
-        asking = Asking(request.scope["path"], time.perf_counter(), str(request.scope["state"].get("request_id", "")), request)
-        try:
-            # Who asks is looked at before what is asked: a stranger's body is not even read.
-            caller = await _caller(request, dialect) if "asked" in wants(route) else None
-            raw = await request.body() if _is_read(route, request) else b""
-            async with provisional.request():
-                answer = await call(route, request, raw, asking, _asked(request, caller, raw) if caller else None)
-        except Quoted as quoted:
-            answer = dialect.render_quote(quoted.quote, asking)
-        except GenwayError as error:
-            answer = error_answer(dialect, error, asking)
-        return respond(answer)
+        routes = untyped[request.scope["path_template"]]
+        if request.method in routes:
+            return await _answer(dialect, routes[request.method], request)
+        if request.method == "OPTIONS":
+            return Response(b"", status_code=204, headers={"Allow": ", ".join(sorted({*routes, "OPTIONS"}))})
+        raise MethodNotAllowedException
 
-    endpoint.__name__ = route.handler.__name__
-    endpoint.__doc__ = route.handler.__doc__
-    return HTTPRouteHandler(
-        list(route.paths), http_method=typing.cast(Any, route.method), media_type=JSON, status_code=200, tags=[dialect.name]
-    )(endpoint)
+    return HTTPRouteHandler(list(by_path), http_method=typing.cast(Any, methods), media_type=JSON, status_code=200)(endpoint)
+
+
+async def _answer(dialect: Dialect, route: Route, request: Request[Any, Any, Any]) -> Response[bytes]:
+    asking = Asking(request.scope["path"], time.perf_counter(), str(request.scope["state"].get("request_id", "")), request)
+    try:
+        # Who asks is looked at before what is asked: a stranger's body is not even read.
+        caller = await _caller(request, dialect) if "asked" in wants(route) else None
+        raw = await request.body() if _is_read(route, request) else b""
+        async with provisional.request():
+            answer = await call(route, request, raw, asking, _asked(request, caller, raw) if caller else None)
+    except Quoted as quoted:
+        answer = dialect.render_quote(quoted.quote, asking)
+    except GenwayError as error:
+        answer = error_answer(dialect, error, asking)
+    return respond(answer)
 
 
 @cache
