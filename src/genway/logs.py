@@ -76,25 +76,29 @@ class _Access:
     """Lines of the access log, gathered for a moment: one write for many."""
 
     def __init__(self) -> None:
-        self._lines: list[bytes] = []
+        self._lines = bytearray()
         self._second = 0
         self._stamp = ""
 
-    def add(self, line: Line, now: float) -> None:
-        if int(now) != self._second:
-            self._second = int(now)
-            self._stamp = datetime.fromtimestamp(self._second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        line.timestamp = f"{self._stamp}.{int(now % 1 * 1000):03d}Z"
-        if not self._lines:
+    def add(self, line: Line) -> None:
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        line.timestamp = f"{self._stamp}{int((now - second) * 1000):03d}Z"
+        lines = self._lines
+        if not lines:
             asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
-        self._lines.append(_encoder.encode(line))
+        _encoder.encode_into(line, lines, -1)
+        lines += b"\n"
 
     def flush(self) -> None:
-        lines, self._lines = self._lines, []
+        lines = self._lines
         if lines:
-            lines.append(b"")
+            self._lines = bytearray()
             with contextlib.suppress(OSError, ValueError):
-                sys.stderr.buffer.write(b"\n".join(lines))
+                sys.stderr.buffer.write(lines)
                 sys.stderr.buffer.flush()
 
 
@@ -102,15 +106,10 @@ _access = _Access()
 _encoder = msgspec.json.Encoder()
 
 
-def at_once() -> bool:
-    """Whether people read along."""
-    return _shown == "text"
-
-
-def access(line: Line, at: float = 0.0) -> None:
-    """One line of the access log: at once on a terminal, a moment later where machines read it. at: Unix seconds, or now."""
+def access(line: Line) -> None:
+    """One line of the access log: at once on a terminal, a moment later where machines read it."""
     if _shown == "json":
-        _access.add(line, at or time.time())
+        _access.add(line)
     elif _shown == "text":
         told = msgspec.structs.asdict(line)
         for name in ("timestamp", "level"):

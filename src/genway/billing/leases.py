@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 from functools import cache
+from itertools import chain
 from typing import Literal
 
 import msgspec
@@ -83,6 +84,7 @@ _close = (
 _MARKS = {"sqlite": "?", "postgresql": "%s"}
 _COLUMNS = tuple(column.name for column in calls.c)
 MOST_ROWS = 64
+ROWS_STEP = 8
 
 
 @cache
@@ -98,12 +100,12 @@ def _spend(mark: str) -> str:
 
 
 def _insert(connection: Connection, rows: Sequence[CallRow]) -> None:
-    """Insert rows, so many at once that few different statements are needed: 64, 32, 16 …"""
+    """Insert rows, many with one statement, and of few different lengths: 64, 56 … 8, 7 … 1."""
     mark = _MARKS[connection.dialect.name]
     at = 0
-    while at < len(rows):
-        size = min(1 << ((len(rows) - at).bit_length() - 1), MOST_ROWS)
-        values = tuple(value for row in rows[at : at + size] for value in msgspec.structs.astuple(row))
+    while (left := len(rows) - at) > 0:
+        size = left if left < ROWS_STEP else min(left - left % ROWS_STEP, MOST_ROWS)
+        values = tuple(chain.from_iterable(map(msgspec.structs.astuple, rows[at : at + size])))
         execute(connection, _insert_calls(mark, size), values)
         at += size
 

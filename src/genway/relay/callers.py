@@ -15,7 +15,9 @@ from genway.providers.relaying import Wire
 from genway.wire.exchange import Exchange
 
 FRESH_SECONDS = 1.0
+LONGEST_RESET = 366 * 86400.0  # seconds; a vendor may say that a call has used any number of tokens, and not every time is a date
 MOST_REMEMBERED = 20_000
+BEARER = b"Bearer "
 SCHEMES = frozenset({b"bearer", b"token", b"key"})
 
 
@@ -61,7 +63,12 @@ class Callers:
 
     def remembered(self, exchange: Exchange) -> Holder | None:
         """Who calls, where that is known without asking anybody."""
-        known = self._by_header.get(credential(exchange))
+        for name, value in exchange.headers:
+            if name == b"authorization":  # as most have it; the others are looked at more closely
+                known = self._by_header.get(value[7:] if value[:7] == BEARER else credential(exchange))
+                break
+        else:
+            known = self._by_header.get(credential(exchange))
         return known if known is not None and known.fresh_until > time.monotonic() else None
 
     def known(self, caller: Caller) -> Holder:
@@ -147,7 +154,7 @@ def limit_headers(holder: Holder, wire: Wire) -> bytes:
     for name, bucket in ((b"requests", holder.requests), (b"tokens", holder.tokens)):
         if bucket is None:
             continue
-        left, full = bucket.left(now), bucket.full_in(now)
+        left, full = bucket.left(now), min(bucket.full_in(now), LONGEST_RESET)
         if wire == "anthropic":
             reset = datetime.fromtimestamp(int(time.time() + full) + 1, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
             prefix = b"anthropic-ratelimit-" + name

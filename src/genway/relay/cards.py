@@ -17,6 +17,11 @@ UNPAID = frozenset({"count_tokens"})  # vendors count for nothing
 SOLD_BY = ("openai", "anthropic")  # in this order where both have a model of that name
 
 
+def set_aside(card: Card, read: int, produced: int, images: int) -> int:
+    """What is set aside for a call, in millionths; of an empty account at least something for what has a price."""
+    return card.likely(read, produced, images) or int(card != FREE)
+
+
 class Cards:
     """One a process. book: all prices that count now; index: the same, by name."""
 

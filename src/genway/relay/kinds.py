@@ -122,7 +122,7 @@ class Call(msgspec.Struct):
 
 
 decode = msgspec.json.Decoder(Call).decode
-"""What the relay reads of a body. Raises msgspec.DecodeError or UnicodeDecodeError."""
+"""What the relay reads of a body. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError."""
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -130,6 +130,8 @@ def read(body: bytes) -> Call:
     """Raises InvalidRequest."""
     try:
         return decode(body)
+    except RecursionError:
+        raise InvalidRequest("the body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         where, what = _place(error, body)
         raise InvalidRequest(what, field=where) from None

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
+
 from prometheus_client import Counter, Gauge, Histogram
 
-MOST_GATHERED = 20_000
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class GatheredHistogram(Histogram):
+    """A histogram that takes many numbers at once: one by one, those of a busy second would hold everything up."""
+
+    def observe_gathered(self, counts: Sequence[int], total: float) -> None:
+        """counts: how many numbers fell into each bucket, and above the last; total: their sum."""
+        self._sum.inc(total)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+
 
 CALLS = Counter("genway_relay_calls_total", "Relayed calls answered", ["kind", "channel", "status"])
-SECONDS = Histogram(
-    "genway_relay_seconds",
-    "From a relayed call's head to its answer's end",
-    ["kind"],
-    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
-)
+SECONDS = GatheredHistogram("genway_relay_seconds", "From a relayed call's head to its answer's end", ["kind"], buckets=BUCKETS)
 TOKENS = Counter("genway_relay_tokens_total", "Tokens of relayed calls", ["channel", "direction"])
 COST = Counter("genway_relay_cost_micro_total", "What relayed calls were charged, in millionths of the currency", ["channel"])
 RETRIES = Counter(
@@ -22,8 +32,18 @@ SESSIONS = Gauge("genway_relay_sessions", "Realtime sessions that are open", mul
 STREAMS = Gauge("genway_relay_streams", "Streams that are open", multiprocess_mode="livesum")
 
 
+class _Gathered:
+    """How often a number fell into each bucket of a histogram, and the sum of the numbers."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.total = 0.0
+
+
 _calls: dict[tuple[str, str, int], int] = {}
-_seconds: dict[str, list[float]] = {}
+_seconds: dict[str, _Gathered] = {}
 _totals: dict[str, list[int]] = {}
 
 
@@ -33,10 +53,9 @@ def called(kind: str, channel: str, status: int, seconds: float) -> None:
     _calls[key] = _calls.get(key, 0) + 1
     times = _seconds.get(kind)
     if times is None:
-        times = _seconds[kind] = []
-    times.append(seconds)
-    if len(times) > MOST_GATHERED:
-        flush()
+        times = _seconds[kind] = _Gathered()
+    times.counts[bisect_left(BUCKETS, seconds)] += 1
+    times.total += seconds
 
 
 def used(channel: str, read: int, produced: int, cost: int) -> None:
@@ -54,9 +73,7 @@ def flush() -> None:
     for (kind, channel, status), count in _calls.items():
         CALLS.labels(kind, channel, status).inc(count)
     for kind, times in _seconds.items():
-        observe = SECONDS.labels(kind).observe
-        for seconds in times:
-            observe(seconds)
+        SECONDS.labels(kind).observe_gathered(times.counts, times.total)
     for channel, (read, produced, cost) in _totals.items():
         TOKENS.labels(channel, "input").inc(read)
         TOKENS.labels(channel, "output").inc(produced)

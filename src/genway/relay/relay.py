@@ -17,10 +17,10 @@ from genway.config import Config
 from genway.db import Database
 from genway.errors import BodyTooLarge, BodyTooSlow, GenwayError, InvalidRequest, NoChannel, Unavailable
 from genway.providers.local import echo
-from genway.relay import errors, estimate, heads, kinds, mentions, metrics, usage
+from genway.relay import errors, estimate, heads, kinds, mentions, metrics, report, usage
 from genway.relay.builtin import BuiltinReply
 from genway.relay.callers import Callers
-from genway.relay.cards import FREE, UNPAID, Cards
+from genway.relay.cards import FREE, UNPAID, Cards, set_aside
 from genway.relay.endings import Endings
 from genway.relay.flow import Flow
 from genway.relay.forms import Forms
@@ -29,7 +29,6 @@ from genway.relay.kinds import Kind
 from genway.relay.meter import Meter
 from genway.relay.objects import Kept
 from genway.relay.ongoing import Ongoing
-from genway.relay.report import Report
 from genway.relay.seats import Board, Choice
 from genway.relay.sending import Answered, Attempt, Sender, translation
 from genway.relay.sse import data_of, events
@@ -80,7 +79,6 @@ class Relay:
         self._forms = Forms(config)
         self._local = config.local.enabled
         self.cards = Cards(board)
-        self._report = Report()
         self.flows: set[Flow] = set()
         self._jobs: list[asyncio.Task[None]] = []
 
@@ -97,7 +95,6 @@ class Relay:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
         await self.meter.stop()
-        self._report.flush()
 
     # --- a call
 
@@ -188,7 +185,8 @@ class Relay:
         if begun is not None and ongoing.exchange.gone:  # just now, when nobody listened
             if isinstance(begun.outcome, Reply):
                 begun.outcome.abort()
-            await self.charge_for_nothing(ongoing)
+                if begun.outcome.status < 300:
+                    await self.charge_for_nothing(ongoing)
             return
         answered = await self._sender.send(ongoing, choices, begun)
         if answered.refusal is not None:
@@ -214,7 +212,7 @@ class Relay:
     async def admit(self, ongoing: Ongoing) -> None:
         """Count the call against the key's limits. Raises RateLimited."""
         assert ongoing.holder is not None
-        ongoing.tokens = self.likely_tokens(ongoing)
+        ongoing.tokens = estimate.quick_input(ongoing.body) + self._likely_output(ongoing)
         await self.callers.count(ongoing.holder, ongoing.tokens, ongoing.streamed)
         ongoing.admitted = True
         if ongoing.streamed:
@@ -227,10 +225,6 @@ class Relay:
         ongoing.streamed = True
         ongoing.holder.streams += 1
         metrics.STREAMS.inc()
-
-    def likely_tokens(self, ongoing: Ongoing) -> int:
-        """What a call may read and produce, before anybody knows."""
-        return estimate.quick_input(ongoing.body) + self._likely_output(ongoing)
 
     def _likely_output(self, ongoing: Ongoing) -> int:
         return min(ongoing.asked.most_output or self.settings.reserve_tokens, self.settings.reserve_tokens)
@@ -256,15 +250,13 @@ class Relay:
         output = self._likely_output(ongoing)
         read, images = max(ongoing.tokens - output, 0), max(ongoing.asked.n or 1, 1)
         if ongoing.form is None and ongoing.kind.name != "speech":
-            cost = card.likely(read, output, images)
+            return set_aside(card, read, output, images)
+        expected = Used(input=read, output=output, images=images)
+        if ongoing.form is not None:
+            expected.seconds = ongoing.form.seconds
         else:
-            expected = Used(input=read, output=output, images=images)
-            if ongoing.form is not None:
-                expected.seconds = ongoing.form.seconds
-            else:
-                expected.characters = len(ongoing.body)
-            cost = card.cost(expected)
-        return cost or int(card != FREE)  # an empty account gets nothing that has a price
+            expected.characters = len(ongoing.body)
+        return card.cost(expected) or int(card != FREE)
 
     async def read(self, exchange: Exchange) -> bytes:
         """The whole body. Raises BodyTooLarge, BodyTooSlow or ClientGone."""
@@ -488,7 +480,7 @@ class Relay:
             if ongoing.streamed:
                 holder.streams -= 1
                 metrics.STREAMS.dec()
-        self._report.add(ongoing)
+        report.tell(ongoing)
 
     def refuse(self, ongoing: Ongoing, error: GenwayError) -> None:
         """Answer with an error, in the format of the route, or inside the stream that has begun."""

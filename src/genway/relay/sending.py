@@ -195,6 +195,7 @@ class Sender:
             seconds=attempt.seconds,
             whole=attempt.whole,
             sized=attempt.size is not None,
+            fresh=isinstance(outcome, Stale),
         )
 
     def _refused(

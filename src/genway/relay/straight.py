@@ -16,6 +16,7 @@ import structlog
 from genway.config import Config
 from genway.errors import GenwayError, Unavailable
 from genway.relay import errors, estimate, heads, kinds, mentions, usage
+from genway.relay.cards import set_aside
 from genway.relay.flow import Flow
 from genway.relay.kinds import Kind
 from genway.relay.ongoing import Ongoing
@@ -44,6 +45,7 @@ class Straight:
         self._board = relay.board
         self._callers = relay.callers
         self._deadline = config.relay.deadline_seconds
+        self._reserve_tokens = config.relay.reserve_tokens
         self._loop = asyncio.get_running_loop()
 
     def take(self, exchange: Exchange, kind: Kind) -> bool:
@@ -56,7 +58,7 @@ class Straight:
         body = exchange.here
         try:
             asked = kinds.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         if len(body) > self._relay.most_body or not _is_simple(kind, asked, body):
             return False
@@ -71,12 +73,15 @@ class Straight:
         ongoing = Ongoing(exchange, kind, request_id(exchange.header(b"x-request-id")))
         ongoing.holder, ongoing.body, ongoing.asked, ongoing.card = holder, body, asked, card
         ongoing.streamed = kind.streams and asked.streamed
-        ongoing.tokens = self._relay.likely_tokens(ongoing)
+        most = self._reserve_tokens
+        output = min(asked.most_output or most, most)
+        read = estimate.quick_input(body)
+        ongoing.tokens = read + output
         try:
             self._callers.count_here(holder, ongoing.tokens, ongoing.streamed)
         except GenwayError:
             return False
-        reservation = self._meter.reserve(holder.caller, self._relay.likely_cost(ongoing, card))
+        reservation = self._meter.reserve(holder.caller, set_aside(card, read, output, max(asked.n or 1, 1)))
         credential = choice.seat.credential(self._board.now(), UNTRIED) if reservation is not None else None
         connection = self._pool.ready(choice.seat.origin) if credential is not None else None
         if reservation is None or credential is None or connection is None:
@@ -146,9 +151,10 @@ class Straight:
                 self._relay.refuse(ongoing, problem)
             else:
                 ongoing.exchange.whole(reply.status, heads.head(ongoing, reply.headers), body)
-            self._relay.conclude(ongoing)
         except Exception:
-            log.exception("relay.failed", path=ongoing.exchange.path, request_id=ongoing.request_id)
+            self._failed(ongoing)
+        else:
+            self._relay.conclude(ongoing)
 
     def _stream(self, ongoing: Ongoing, choices: list[Choice], attempt: Attempt, reply: Reply) -> None:
         flow = self._sender.flow(ongoing, attempt.choice, reply, has_events=True)
@@ -183,15 +189,20 @@ class Straight:
                 flow.fail(errors.in_stream(problem.message, ongoing.kind.name, ongoing.request_id))
             elif not flow.gone:
                 flow.finish()
-            self._relay.conclude(ongoing)
         except Exception:
-            log.exception("relay.failed", path=ongoing.exchange.path, request_id=ongoing.request_id)
+            self._failed(ongoing)
+        else:
+            self._relay.conclude(ongoing)
 
     def _failed(self, ongoing: Ongoing) -> None:
         """Something of ours went wrong; called where the exception is."""
-        log.exception("relay.failed", path=ongoing.exchange.path, request_id=ongoing.request_id)
-        ongoing.exchange.on_gone = None
-        self._relay.refuse(ongoing, GenwayError("something went wrong here; it is recorded under the request id"))
+        exchange = ongoing.exchange
+        log.exception("relay.failed", path=exchange.path, request_id=ongoing.request_id)
+        exchange.on_gone = exchange.on_room = None
+        try:
+            self._relay.refuse(ongoing, GenwayError("something went wrong here; it is recorded under the request id"))
+        except Exception:
+            exchange.abort()
         self._relay.conclude(ongoing)
 
 

@@ -173,8 +173,11 @@ class Exchange:
         self._connection.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def finish(self, last: bytes = b"") -> None:
-        """End the answer, with a last piece."""
+        """End the answer, with a last piece. One that never began is broken off."""
         if self.gone or self.finished:
+            return
+        if not self.started:
+            self.abort()
             return
         if self._chunked:
             self._connection.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last) if last else b"0\r\n\r\n")

@@ -205,18 +205,20 @@ class Pool:
         seconds: float = 600.0,
         whole: bool = False,
         sized: bool = False,
+        fresh: bool = False,
     ) -> Reply:
         """Send a request and wait for the answer's head, or with `whole` for all of it unless it is very large (`ended` tells).
 
         head: request line and headers, with framing and the empty line at the end. A body that is an iterator goes in chunks,
         or as it is where it is `sized`: the head says how long it is. It is not read on once the answer is there.
+        fresh: over a new connection, since one that was ready turned out to be stale already.
         Raises Unreachable when nothing was sent, BrokenOff when the answer did not come in `seconds` or was cut off, and what
         the iterator raises.
         """
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep(), name="upstreams")
         # An iterator can be sent once only, so it gets a fresh connection.
-        ready = self.ready(origin) if isinstance(body, bytes) else None
+        ready = self.ready(origin) if isinstance(body, bytes) and not fresh else None
         if ready is not None:
             with contextlib.suppress(Stale):  # once: a request that makes the other side hang up is not given to all in turn
                 return await ready.request(head, body, seconds, whole)

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
@@ -31,6 +32,7 @@ SWEEP_SECONDS = 1.0
 MOST_PIPELINED = 16
 FLOOD = 1024  # requests that came in one piece, and no more are taken
 WRITE_BUFFER = 256 * 1024
+SHORT_TARGET = 128  # bytes; shorter ones are remembered
 TOO_LARGE = b"the request's head is too large"
 
 
@@ -128,6 +130,7 @@ class Connection(asyncio.Protocol):
         "_detached",
         "_expects",
         "_fault",
+        "_first",
         "_fresh",
         "_headers",
         "_in_head",
@@ -177,6 +180,7 @@ class Connection(asyncio.Protocol):
         self._fault: tuple[int, bytes] | None = None
         self._quiet = 0  # bytes since anything was made of them
         self._piece = 0
+        self._first = 0  # bytes of the piece in which the head began
         self._left = 0
         self._moved_at = 0.0
 
@@ -302,6 +306,7 @@ class Connection(asyncio.Protocol):
         self._headers = []
         self._in_head = True
         self._quiet = 0
+        self._first = self._piece
         self._expects = False
         if self._current is None:
             self._deadline = time.monotonic() + self.server.head_seconds
@@ -316,22 +321,21 @@ class Connection(asyncio.Protocol):
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._quiet + self._piece > LARGEST_HEAD or len(self._headers) > MOST_HEADERS:
+        if self._first + self._quiet > LARGEST_HEAD or len(self._headers) > MOST_HEADERS:
             self._measure_head()
         if self._lingering:
             self._incoming = None
             return
         parser = self._parser
-        method = parser.get_method().decode("ascii")
+        verb = parser.get_method()
+        method = "POST" if verb == b"POST" else verb.decode("ascii")
         upgrade = parser.should_upgrade()
         if upgrade and method != "CONNECT" and not self._is_websocket(method):
             self._again = self._without_upgrade(method)
             return
-        raw_path, _, query = self._target.partition(b"?")
-        if not raw_path.startswith(b"/"):  # an absolute address, as to a proxy
-            raw_path = b"/" + raw_path.partition(b"://")[2].partition(b"/")[2]
-        path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
-        exchange = Exchange(self, method, self._target, raw_path, path.decode("utf-8", "replace"), query, self._headers)
+        target = self._target
+        raw_path, path, query = _split_short(target) if len(target) < SHORT_TARGET else _split(target)
+        exchange = Exchange(self, method, target, raw_path, path, query, self._headers)
         exchange.http10 = parser.get_http_version() != "1.1"
         exchange.keep_alive = parser.should_keep_alive() and method != "CONNECT"
         exchange.upgrade = upgrade
@@ -497,6 +501,18 @@ class _HeadTooLarge(Exception):
 
 class _Flood(Exception):
     pass
+
+
+def _split(target: bytes) -> tuple[bytes, str, bytes]:
+    """A request's target: the path as it came, the path as it is meant, and the query."""
+    raw_path, _, query = target.partition(b"?")
+    if not raw_path.startswith(b"/"):  # an absolute address, as to a proxy
+        raw_path = b"/" + raw_path.partition(b"://")[2].partition(b"/")[2]
+    path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
+    return raw_path, path.decode("utf-8", "replace"), query
+
+
+_split_short = lru_cache(maxsize=1024)(_split)
 
 
 def _address(name: Any) -> tuple[str, int] | None:
