@@ -14,6 +14,7 @@ from relay.house import CHAT, MESSAGES, House, chat_answer, chat_events, message
 from standins.raw_vendor import RawVendor, pieces, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+BOTH_WAYS = True
 
 FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 KINDS = {
@@ -28,7 +29,10 @@ KINDS = {
     MESSAGES: "anthropic",
     "/v1/messages/count_tokens": "anthropic",
 }
-EVERY_KIND = pytest.mark.parametrize("path", KINDS)
+LONG = pytest.mark.never_straight("kept by the vendor, or answered in no JSON, or free")
+EVERY_KIND = pytest.mark.parametrize(
+    "path", [pytest.param(path, marks=LONG) if path.endswith(("responses", "speech", "tokens")) else path for path in KINDS]
+)
 
 SPACE = st.sampled_from(["", "", "", " ", "\n  ", "\t", "\r\n"])
 NUMBER = st.sampled_from(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from genway.relay import flow as flows
 from genway.relay import sse
-from genway.relay.flow import Flow
+from genway.relay.flow import LINGER_SECONDS, Flow
 from genway.relay.kinds import KINDS
 from genway.relay.translate import chat_to_messages, messages_to_chat
 from relay.house import DONE, USAGE, chat_events, data, message_events
@@ -47,6 +46,7 @@ class Upstream:
         self.paused = False
         self.aborted = False
         self.ended = False
+        self.lingers = 0.0
 
     def flow(self, on_data: Callable[[bytes], None], on_end: Callable[[str | None], None]) -> None:
         self.say = on_data
@@ -61,6 +61,9 @@ class Upstream:
 
     def abort(self) -> None:
         self.aborted = True
+
+    def linger(self, seconds: float) -> None:
+        self.lingers = seconds
 
 
 def make(kind: str = "chat", client: Client | None = None, **what: Any) -> tuple[Client, Upstream, Flow]:
@@ -207,14 +210,12 @@ async def test_a_client_that_has_not_read_its_last_answer_holds_the_next_one_bac
     assert upstream.paused
 
 
-async def test_an_upstream_that_does_not_end_after_its_last_event_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows, "LINGER_SECONDS", 0)
+async def test_an_upstream_that_does_not_end_after_its_last_event_may_linger_a_while() -> None:
     _, upstream, flow = make()
     upstream.say(DONE)
+    assert upstream.lingers == 0
     flow.finish()
-    async with asyncio.timeout(5):
-        while not upstream.aborted:
-            await asyncio.sleep(0)
+    assert upstream.lingers == LINGER_SECONDS
 
 
 async def test_a_client_that_leaves_ends_the_upstream() -> None:

@@ -15,6 +15,7 @@ from relay.house import CHAT, MESSAGES, SECRET, House, chat_answer, chat_events,
 from standins.raw_vendor import EVENTS, RawVendor, Taken, chunk, head_of, pieces, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+BOTH_WAYS = True
 
 WELL = whole(chat_answer())
 
@@ -39,6 +40,7 @@ async def test_requests_of_a_minute_are_counted_down_and_then_refused(house: Hou
     assert "x-ratelimit-limit-requests" not in (await house.chat()).headers, "a key without limits is told of none"
 
 
+@pytest.mark.never_straight("translated")
 async def test_anthropics_clients_are_told_in_their_own_headers(house: House, vendor: RawVendor) -> None:
     await house.channel("only", vendor.url)
     house.key("gw_live_messages_limited", requests_per_minute=2, tokens_per_minute=5000)
@@ -119,6 +121,7 @@ async def test_streams_at_once(house: House, vendor: RawVendor) -> None:
         assert (await house.chat(key="gw_live_two_streams", stream=True)).status == 200
 
 
+@pytest.mark.never_straight("a refusal takes words")
 async def test_a_refused_stream_frees_no_place_for_another(house: House, vendor: RawVendor) -> None:
     await house.channel("only", vendor.url)
     house.key("gw_live_one_stream", concurrent_streams=1, requests_per_minute=1)

@@ -282,6 +282,27 @@ async def test_a_call_that_the_database_refuses_harms_no_other(payer: Payer) -> 
     payer.check_closed()
 
 
+async def test_one_that_fails_when_it_is_told_keeps_none_of_the_others_waiting(payer: Payer) -> None:
+    meter = payer.meter()
+    told: list[int] = []
+    for number in range(3):
+        reservation = await reserve(payer, meter, 10)
+
+        def tell(problem: Unavailable | None, number: int = number) -> None:
+            assert problem is None
+            told.append(number)
+            if number == 1:
+                raise RuntimeError("a fault of the listener's")
+
+        meter.record_and_tell(payer.row(5, meter.spend(reservation, 5)), tell)
+    await meter.flush()
+    assert told == [0, 1, 2]
+    await _end(payer, meter, await reserve(payer, meter, 10), 5)
+    await meter.stop()
+    assert payer.balance() == (8_000 - 20, 0)
+    payer.check_closed()
+
+
 async def test_one_client_that_leaves_does_not_cancel_the_record_of_the_others(payer: Payer) -> None:
     meter = payer.meter()
 

@@ -21,11 +21,13 @@ from genway.config import load
 from genway.db.tables import calls, channels, prices
 from genway.errors import Unavailable
 from genway.relay import seats
+from relay.conftest import check_way
 from relay.counting import check_books
-from relay.house import CHAT, DONE, House, chat_answer, chat_events, data, opened, until
+from relay.house import CHAT, DONE, House, Way, chat_answer, chat_events, data, opened, until
 from standins.raw_vendor import Answer, RawVendor, Taken, chunk, hang_up, head_of, nothing, pieces, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+BOTH_WAYS = True
 
 FUNDS = 50_000_000
 KEY = "gw_live_of_one_who_pays"
@@ -84,10 +86,13 @@ async def standing_till(tmp_path_factory: Any) -> AsyncIterator[Till]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def till(standing_till: Till, vendor: RawVendor) -> AsyncIterator[Till]:
+async def till(standing_till: Till, vendor: RawVendor, way: Way, request: pytest.FixtureRequest) -> AsyncIterator[Till]:
     """With a channel to the vendor alone; the books are looked at after each test."""
+    standing_till.way = way
+    standing_till.straight = 0
     await standing_till.channel(f"c{len(standing_till.board._stored)}", vendor.url, models={MODEL: MODEL, "unpriced-x": "x"})
     yield standing_till
+    check_way(standing_till, request)
     standing_till.check()
     standing_till.write(lambda connection: connection.execute(channels.delete()).rowcount)
     await standing_till.board.refresh()
@@ -106,6 +111,7 @@ def held_stream(parts: list[bytes], after: int, go_on: asyncio.Event) -> Answer:
 
 async def leave_after(till: Till, body: dict[str, Any], words: bytes) -> None:
     """A client that reads until these words and goes."""
+    await till.warm(KEY)
     async with aiohttp.ClientSession() as client:
         sent = {"authorization": f"Bearer {KEY}"}
         async with client.post(f"{till.url}{CHAT}", json={"model": MODEL, **body}, headers=sent) as answer:
@@ -200,6 +206,7 @@ async def test_a_call_costs_what_it_did_when_it_began(till: Till, vendor: RawVen
     await till.relay._refresh()
 
 
+@pytest.mark.never_straight("a refusal takes words")
 async def test_a_model_without_a_price_is_refused_before_anything_is_sent(till: Till, vendor: RawVendor) -> None:
     till.write(lambda c: c.execute(prices.update().where(prices.c.model == "*").values(retired_at=till.now)).rowcount)
     await till.relay._refresh()
@@ -211,6 +218,7 @@ async def test_a_model_without_a_price_is_refused_before_anything_is_sent(till: 
     assert till.balance()[1] >= 0
 
 
+@pytest.mark.never_straight("a refusal takes words")
 async def test_an_empty_account_gets_nothing_that_has_a_price(till: Till, vendor: RawVendor) -> None:
     till.purse("gw_live_of_one_without", 0)
     number = len(vendor.requests)
@@ -219,6 +227,7 @@ async def test_an_empty_account_gets_nothing_that_has_a_price(till: Till, vendor
     assert len(vendor.requests) == number
 
 
+@pytest.mark.never_straight("its work is done here")
 async def test_a_test_key_spends_simulated_money(till: Till) -> None:
     account = till.purse("gw_test_of_one_who_tries", 0, mode="test")
     told = await till.chat(MODEL, key="gw_test_of_one_who_tries")
@@ -240,9 +249,11 @@ async def test_an_answer_the_vendor_refuses_costs_nothing(till: Till, vendor: Ra
     assert len(till.paid()) == number
 
 
-async def test_an_error_takes_the_place_of_an_end_that_could_not_be_put_on_record(tmp_path: Path, vendor: RawVendor) -> None:
+async def test_an_error_takes_the_place_of_an_end_that_could_not_be_put_on_record(
+    tmp_path: Path, way: Way, vendor: RawVendor
+) -> None:
     """The disk is full: the stream that runs ends with an error, new calls are refused, and then all is as before."""
-    async with opened(tmp_path) as house:
+    async with opened(tmp_path, way) as house:
         house.purse(KEY, FUNDS)
         await house.channel("one", vendor.url, models={"gpt-5": "gpt-5", "claude-x": "claude-x"})
         vendor.answer = whole(chat_answer())
@@ -346,8 +357,11 @@ async def test_the_sum_of_a_thousand_random_calls_is_what_the_account_has_lost(
     before = len(till.paid())
     await asyncio.gather(*(queued(number) for number in range(1_000)))
     await till.relay.meter.flush()
-    await until(lambda: not till.relay._flows)
+    await until(lambda: not till.relay.flows)
     await till.relay.meter.flush()
+    await until(lambda: not any(seat.busy for seat in till.board.seats))
+    assert not any(holder.streams for holder in till.relay.callers._by_key.values())
+    assert not any(purse.reserved for purse in till.relay.meter._purses.values())
     rows = till.paid()[before:]
     assert len(rows) > 800
     assert {row.outcome for row in rows} == {"done", "broken_off", "client_gone"}

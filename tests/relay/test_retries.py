@@ -11,7 +11,19 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from relay.house import DONE, MESSAGES, House, chat_answer, chat_events, data, message_answer, message_events, opened, until
+from relay.house import (
+    DONE,
+    MESSAGES,
+    House,
+    Way,
+    chat_answer,
+    chat_events,
+    data,
+    message_answer,
+    message_events,
+    opened,
+    until,
+)
 from standins.raw_vendor import EVENTS, Answer, RawVendor, Taken, chunk, hang_up, head_of, in_turn, nothing, pieces, whole
 
 WELL = whole(chat_answer())
@@ -19,6 +31,7 @@ BUSY = {"error": {"message": "Too many requests", "type": "requests", "code": "r
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+BOTH_WAYS = True
 
 
 @pytest.fixture
@@ -68,6 +81,7 @@ async def test_a_refusal_of_the_request_is_for_the_client(pair: House, bad: RawV
     assert pair.recorded() == [], "a refusal costs nothing"
 
 
+@pytest.mark.never_straight("the first channel cannot have a connection ready")
 async def test_a_channel_that_hangs_up_or_is_not_there_is_passed_over(house: House, bad: RawVendor, good: RawVendor) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -134,8 +148,8 @@ async def test_silence_before_the_first_byte_is_tried_elsewhere(
 
 
 @pytest.mark.parametrize("answer", [nothing, head_alone])
-async def test_nothing_is_tried_after_the_deadline(tmp_path: Path, bad: RawVendor, answer: Answer) -> None:
-    async with opened(tmp_path, relay={"deadline_seconds": 0.2}) as house:
+async def test_nothing_is_tried_after_the_deadline(tmp_path: Path, way: Way, bad: RawVendor, answer: Answer) -> None:
+    async with opened(tmp_path, way, relay={"deadline_seconds": 0.2}) as house:
         await house.channel("slow", bad.url)
         bad.answer = answer
         told = await house.chat(stream=True)
@@ -316,6 +330,7 @@ async def test_a_whole_answer_to_a_call_with_stream_is_passed_on_and_accounted_f
     assert (row.input_tokens, row.output_tokens, row.cost) == (10, 5, 7)
 
 
+@pytest.mark.never_straight("translated")
 async def test_the_wrong_form_is_translated_as_well(house: House, good: RawVendor) -> None:
     await house.channel("across", good.url, "anthropic", models={"claude-x": "claude-x"})
     good.answer = pieces(message_events("Hi"))
@@ -327,6 +342,7 @@ async def test_the_wrong_form_is_translated_as_well(house: House, good: RawVendo
     assert told.json["choices"][0]["message"]["content"] == "Hi"
 
 
+@pytest.mark.never_straight("translated")
 async def test_an_answer_that_cannot_be_translated_is_an_error_in_the_clients_format(house: House, good: RawVendor) -> None:
     await house.channel("across", good.url, "openai", models={"claude-x": "claude-x"})
     good.answer = whole(b"<html>", content_type="text/html")
@@ -334,6 +350,7 @@ async def test_an_answer_that_cannot_be_translated_is_an_error_in_the_clients_fo
     assert (told.status, told.json["type"], told.json["error"]["type"]) == (502, "error", "api_error")
 
 
+@pytest.mark.never_straight("translated")
 async def test_a_refusal_across_formats_is_told_in_the_clients_words(house: House, good: RawVendor) -> None:
     await house.channel("across", good.url, "anthropic", models={"m": "m"})
     said: Any = {"type": "error", "error": {"type": "invalid_request_error", "message": "max_tokens: too large"}}

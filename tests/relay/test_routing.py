@@ -12,6 +12,7 @@ from relay.house import CHAT, MESSAGES, House, chat_events, message_answer
 from standins.raw_vendor import RawVendor, pieces, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+BOTH_WAYS = True
 
 
 @pytest.fixture
@@ -90,6 +91,7 @@ async def test_a_call_is_translated_only_where_no_channel_of_its_format_has_the_
     assert (await house.post(path, body | {"model": f"{foreign}/both"})).channel == foreign
 
 
+@pytest.mark.never_straight("a refusal takes words")
 async def test_a_channel_that_does_not_do_a_kind_of_call_is_passed_over(house: House, anthropic: RawVendor) -> None:
     await house.channel("talker", anthropic.url, "anthropic")
     told = await house.post("/v1/embeddings", {"model": "text-embedding-9", "input": "x"})

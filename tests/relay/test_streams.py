@@ -24,6 +24,7 @@ from relay.house import (
     MESSAGES,
     SECRET,
     House,
+    Way,
     chat_events,
     data,
     message_events,
@@ -33,6 +34,7 @@ from relay.house import (
 from standins.raw_vendor import EVENTS, Answer, RawVendor, Taken, chunk, head_of, pieces
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+BOTH_WAYS = True
 
 FEW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TEXTS = st.lists(
@@ -40,6 +42,7 @@ TEXTS = st.lists(
     max_size=5,
 )
 RESPONSES = "/v1/responses"
+TRANSLATED = pytest.mark.never_straight("translated")
 BODY = {"max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}], "input": "Hi", "prompt": "Hi", "stream": True}
 
 
@@ -132,6 +135,7 @@ def said_in(path: str, body: bytes) -> str:
     return "".join(choice["delta"].get("content") or "" for event in events for choice in event["choices"])
 
 
+@TRANSLATED
 @pytest.mark.parametrize("path", [CHAT, MESSAGES])
 @FEW
 @given(texts=TEXTS, cuts=CUTS)
@@ -163,6 +167,7 @@ async def test_usage_is_hidden_from_those_who_did_not_ask_and_only_from_them(hou
 @contextlib.asynccontextmanager
 async def client_of(house: House, path: str, **more: Any) -> AsyncIterator[Any]:
     headers = {"authorization": f"Bearer {SECRET}"}
+    await house.warm()
     async with house.http.post(f"{house.url}{path}", json=asked(path) | more, headers=headers) as answer:
         yield answer
 
@@ -184,6 +189,32 @@ async def test_the_last_event_comes_when_the_call_is_on_record(house: House, ven
         gate.set()
         assert early + await answer.content.read() == b"".join(events)
     assert len(house.recorded()) == before + 1
+    await writing
+
+
+@TRANSLATED
+@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+async def test_the_end_of_a_translated_stream_comes_when_the_call_is_on_record(
+    house: House, vendor: RawVendor, path: str
+) -> None:
+    await house.channel("across", vendor.url, "openai" if path == MESSAGES else "anthropic", models={"m": "m"})
+    vendor.answer = pieces((chat_events if path == MESSAGES else message_events)("Hi"))
+    gate = threading.Event()
+    writing = asyncio.ensure_future(house.app.database.write(lambda _: gate.wait(10)))
+    async with client_of(house, path) as answer:
+        early = bytearray()
+
+        async def read_on() -> None:
+            while piece := await answer.content.readany():
+                early.extend(piece)
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(read_on(), 0.3)
+        assert b"Hi" in early
+        assert DONE not in early
+        assert b"message_stop" not in early
+        gate.set()
+        assert (DONE if path == CHAT else b"message_stop") in await answer.content.read()
     await writing
 
 
@@ -223,7 +254,7 @@ async def ask(client: Any, path: str) -> list[Any]:
     return await read_all(await client.messages.create(model="m", max_tokens=5, messages=messages, stream=True))
 
 
-@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize("across", [False, pytest.param(True, marks=TRANSLATED)])
 @pytest.mark.parametrize("path", [CHAT, MESSAGES])
 async def test_the_sdks_raise_where_a_stream_breaks_off(house: House, vendor: RawVendor, path: str, across: bool) -> None:
     messages_there = (path == MESSAGES) != across
@@ -232,6 +263,7 @@ async def test_the_sdks_raise_where_a_stream_breaks_off(house: House, vendor: Ra
     for client in clients(house):
         async with client:
             if isinstance(client, openai.AsyncOpenAI) == (path == CHAT):
+                await house.warm()
                 with pytest.raises((openai.APIError, anthropic.APIError)):
                     await ask(client, path)
 
@@ -265,10 +297,10 @@ class Pausing:
 
 @pytest.mark.parametrize("path", [CHAT, RESPONSES, MESSAGES])
 async def test_pauses_get_signs_of_life_that_no_sdk_chokes_on(
-    tmp_path: Path, vendor: RawVendor, monkeypatch: pytest.MonkeyPatch, path: str
+    tmp_path: Path, way: Way, vendor: RawVendor, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(relays, "WATCH_SECONDS", 0.02)
-    async with opened(tmp_path, relay={"keep_alive_seconds": 0.05}) as house:
+    async with opened(tmp_path, way, relay={"keep_alive_seconds": 0.05}) as house:
         await house.channel("same", vendor.url, "anthropic" if path == MESSAGES else "openai", models={"m": "m"})
         events = KINDS[path]("Hi", "you")
         pausing = vendor.answer = Pausing(events)
@@ -286,6 +318,7 @@ async def test_pauses_get_signs_of_life_that_no_sdk_chokes_on(
         for client in clients(house):
             async with client:
                 if isinstance(client, anthropic.AsyncAnthropic) == (path == MESSAGES):
+                    await house.warm()
                     asking = asyncio.ensure_future(ask(client, path))
                     await until(lambda: len(vendor.requests) == 2)
                     asyncio.get_running_loop().call_later(0.2, pausing.go.set)
@@ -293,10 +326,10 @@ async def test_pauses_get_signs_of_life_that_no_sdk_chokes_on(
 
 
 async def test_an_upstream_that_falls_silent_is_given_up(
-    tmp_path: Path, vendor: RawVendor, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, way: Way, vendor: RawVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relays, "WATCH_SECONDS", 0.02)
-    async with opened(tmp_path, relay={"idle_seconds": 0.1, "keep_alive_seconds": 0}) as house:
+    async with opened(tmp_path, way, relay={"idle_seconds": 0.1, "keep_alive_seconds": 0}) as house:
         await house.channel("same", vendor.url, models={"m": "m"})
         vendor.answer = Pausing(chat_events("Hi"))
         told = await house.post(CHAT, asked(CHAT))
@@ -314,7 +347,7 @@ async def endless(_: Taken, writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.parametrize("answer", [endless, Pausing(chat_events("Hi"))])
-@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+@pytest.mark.parametrize("path", [CHAT, pytest.param(MESSAGES, marks=TRANSLATED)])
 async def test_the_upstream_is_left_within_a_second_of_the_client(
     house: House, vendor: RawVendor, path: str, answer: Answer
 ) -> None:

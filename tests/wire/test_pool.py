@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from genway.wire.pool import LARGEST_HEAD, READ_BUFFER, WHOLE_LIMIT, BrokenOff, Origin, Pool, Reply, Unreachable
+from genway.wire.pool import Origin, Pool, Unreachable
+from genway.wire.upstream import LARGEST_HEAD, READ_BUFFER, WHOLE_LIMIT, BrokenOff, Reply
 from wire.stage import Link, UpstreamStarted, answering, reply, request, until
 
 MEBIBYTE = 1024 * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -275,14 +276,39 @@ async def test_a_line_that_never_ends_is_not_collected(serve: Serve, connect: Co
     client = await connect(port)
     await until(lambda: server.connections)
     connection = next(iter(server.connections))
-    connection.data_received(begun)
+    connection.take_in(begun)
     fed = 0
     while fed < 10 * LARGEST_HEAD and not connection._deaf:
-        connection.data_received(b"a" * 4096)
+        connection.take_in(b"a" * 4096)
         fed += 4096
     assert fed <= LARGEST_HEAD + 8192
     assert (await client.answer()).status == 431
     assert await client.closed()
+
+
+SIZED = b"GET / HTTP/1.1\r\nhost: a\r\nx: %b\r\n\r\n"
+
+
+@pytest.mark.parametrize(("size", "status"), [(LARGEST_HEAD - 100, 200), (LARGEST_HEAD + 100, 431), (3 * LARGEST_HEAD, 431)])
+@pytest.mark.parametrize("cuts", [(), (-1,), (-4,), (60,), (1000, 2000), (60_000, 65_000, -10)])
+@pytest.mark.parametrize(
+    "before", [b"", GET % 1 + b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 90000\r\n\r\n" + b"x" * 90_000]
+)
+async def test_a_head_is_measured_however_it_is_cut(
+    serve: Serve, connect: Connect, size: int, status: int, cuts: tuple[int, ...], before: bytes
+) -> None:
+    server, port = await serve(tell)
+    client = await connect(port)
+    await until(lambda: server.connections)
+    connection = next(iter(server.connections))
+    head = SIZED % (b"a" * size)
+    edges = sorted({0, len(head), *(cut % len(head) for cut in cuts if cut < len(head))})
+    pieces = [head[start:end] for start, end in itertools.pairwise(edges)]
+    pieces[0] = before + pieces[0]
+    for piece in pieces:
+        connection.take_in(piece)
+    answers = [await client.answer() for _ in range(3 if before else 1)]
+    assert [answer.status for answer in answers] == [200, 200, status][-len(answers) :]
 
 
 async def test_many_headers_come_in_their_order(serve: Serve, connect: Connect) -> None:
@@ -323,7 +349,7 @@ async def test_a_slow_head_is_refused_in_time(serve: Serve, connect: Connect) ->
     server, port = await serve(tell, head_seconds=30)
     client = await connect(port)
     await client.send(b"GET / HTTP/1.1\r\nho")
-    await until(lambda: server.connections and next(iter(server.connections))._head_size > 1)
+    await until(lambda: server.connections and next(iter(server.connections))._in_head)
     sweep(server, after=29)
     await client.send(b"st: a\r\n")
     sweep(server, after=31)
@@ -561,7 +587,7 @@ def _told(pieces: list[bytes]) -> list[bytes]:
         await until(lambda: server.connections)
         connection = next(iter(server.connections))
         for piece in pieces:
-            connection.data_received(piece)
+            connection.take_in(piece)
             await asyncio.sleep(0)
         bodies: list[bytes] = []
         while len(bodies) < len(TOLD):

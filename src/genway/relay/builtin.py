@@ -20,7 +20,7 @@ BURST = 64  # events without a pause, before others get their turn
 
 
 class BuiltinReply:
-    """What `wire.pool.Reply` is to a channel's answer: a status, headers, and a body that flows."""
+    """What `wire.upstream.Reply` is to a channel's answer: a status, headers, and a body that flows."""
 
     def __init__(self, made: Whole | Streamed) -> None:
         self.status = made.status if isinstance(made, Whole) else 200

@@ -15,7 +15,9 @@ from genway.providers.relaying import Wire
 from genway.wire.exchange import Exchange
 
 FRESH_SECONDS = 1.0
-LONGEST_RESET = 366 * 86400.0  # seconds; a vendor may say that a call has used any number of tokens, and not every time is a date
+LONGEST_RESET = (
+    366 * 86400.0
+)  # seconds; a vendor may say that a call has used any number of tokens, and not every time is a date
 MOST_REMEMBERED = 20_000
 BEARER = b"Bearer "
 SCHEMES = frozenset({b"bearer", b"token", b"key"})

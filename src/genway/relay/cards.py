@@ -77,14 +77,10 @@ class Cards:
 
     def local(self, kind: str, model: str, mode: str) -> Card:
         """A test key is shown what the model it names costs, in simulated money; where nobody knows, what is local costs."""
-        if mode == "test" and not model.startswith(LOCAL):
-            choice = None
+        if mode == "test" and kind not in UNPAID and not model.startswith(LOCAL):
             with contextlib.suppress(NoChannel):
-                choice = self._board.choices(kind, model)[0]
-            with contextlib.suppress(NoChannel):
-                return self.of(kind, choice, model)
-            for provider in SOLD_BY:  # what it costs where no channel has it yet
-                names = prices.names_of(provider, model, model)
-                if (listed := prices.card(self.index.among(names), names, kind)) is not None:
-                    return listed
+                return self.of(kind, self._board.choices(kind, model)[0], model)
+            names = (model, *(f"{vendor}/{model}" for vendor in SOLD_BY))  # what it costs where no channel has it yet
+            if (listed := prices.card(self.index.among(names), names, kind)) is not None:
+                return listed
         return self.of(kind, None, f"{LOCAL}/{kind}")

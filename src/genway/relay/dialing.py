@@ -16,7 +16,8 @@ from genway.relay.retries import Refusal, judge
 from genway.relay.seats import Board, Choice, Credential
 from genway.relay.sending import Answered, Attempt, Sender
 from genway.wire.exchange import Headers
-from genway.wire.pool import BrokenOff, Pool, Unreachable
+from genway.wire.pool import Pool, Unreachable
+from genway.wire.upstream import BrokenOff
 from genway.wire.websocket import Closed, Socket, connect, head
 
 HANDSHAKE_SECONDS = 30.0

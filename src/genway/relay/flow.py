@@ -41,7 +41,7 @@ class Translator(Protocol):
 
 
 class Source(Protocol):
-    """Where an answer flows from: `wire.pool.Reply`, or the built-in answers."""
+    """Where an answer flows from: `wire.upstream.Reply`, or the built-in answers."""
 
     def flow(self, on_data: Callable[[bytes], None], on_end: Callable[[str | None], None]) -> None: ...
 

@@ -18,7 +18,8 @@ from genway.relay.objects import Kept
 from genway.relay.retries import LONGEST_ERROR, judge
 from genway.relay.seats import Seat
 from genway.wire.exchange import Exchange
-from genway.wire.pool import BrokenOff, Pool, Reply, Unreachable
+from genway.wire.pool import Pool, Unreachable
+from genway.wire.upstream import BrokenOff, Reply
 
 if TYPE_CHECKING:
     from genway.relay.desk import Inquiry

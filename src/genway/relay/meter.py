@@ -317,18 +317,19 @@ class Meter:
             if committed is not None:
                 committed.set_exception(problem)
                 committed.exception()  # nobody may be there any more to ask for it
-            for tell in tells:
-                tell(problem)
+            _tell(tells, problem)
             return
         self._problem = ""
         self._in_doubt = False
-        self._journal.clear(journalled)
+        try:
+            self._journal.clear(journalled)
+        except OSError as error:  # the next start finds that they are on record
+            log.error("journal.not_removed", why=str(error))
         if closed:
             self._forget(closed)
         if committed is not None:
             committed.set_result(None)
-        for tell in tells:
-            tell(None)
+        _tell(tells, None)
 
     async def _put(self, rows: list[CallRow]) -> Set[str]:
         """Returns the leases of theirs that were closed before. Raises Unavailable."""
@@ -416,3 +417,11 @@ class Meter:
     @property
     def durability(self) -> Literal["strict", "relaxed"]:
         return "relaxed" if self._relaxed else "strict"
+
+
+def _tell(tells: Iterable[Tell], problem: Unavailable | None) -> None:
+    for tell in tells:
+        try:
+            tell(problem)
+        except Exception:  # the others of the group wait too
+            log.exception("call.not_told")

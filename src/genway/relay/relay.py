@@ -34,7 +34,7 @@ from genway.relay.sending import Answered, Attempt, Sender, translation
 from genway.relay.sse import data_of, events
 from genway.routing.channels import LOCAL
 from genway.wire.exchange import ClientGone, Exchange
-from genway.wire.pool import Reply
+from genway.wire.upstream import Reply
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ LONGEST_ERROR = 1024 * 1024
 
 
 class Head(Protocol):
-    """Of an answer, what is judged beside its body: `wire.pool.Reply`, or an upgrade that was refused."""
+    """Of an answer, what is judged beside its body: `wire.upstream.Reply`, or an upgrade that was refused."""
 
     @property
     def status(self) -> int: ...

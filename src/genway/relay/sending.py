@@ -21,7 +21,8 @@ from genway.relay.seats import Board, Choice, Credential
 from genway.relay.translate import chat_to_messages, messages_to_chat
 from genway.relay.translate import traits as model_traits
 from genway.wire.exchange import Headers
-from genway.wire.pool import BrokenOff, Pool, Reply, Stale, Unreachable
+from genway.wire.pool import Pool, Unreachable
+from genway.wire.upstream import BrokenOff, Reply, Stale
 
 FORWARDED = frozenset({b"content-type", b"anthropic-version", b"anthropic-beta", b"openai-beta"})
 WHOLE = frozenset(

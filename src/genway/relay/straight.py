@@ -24,7 +24,8 @@ from genway.relay.relay import LOCAL_MODELS, Relay, request_id
 from genway.relay.seats import Choice, Credential
 from genway.relay.sending import Attempt, Sender
 from genway.wire.exchange import Exchange
-from genway.wire.pool import BrokenOff, Pool, Reply, Upstream
+from genway.wire.pool import Pool
+from genway.wire.upstream import BrokenOff, Reply, Upstream
 
 log = structlog.get_logger(__name__)
 
@@ -159,7 +160,7 @@ class Straight:
     def _stream(self, ongoing: Ongoing, choices: list[Choice], attempt: Attempt, reply: Reply) -> None:
         flow = self._sender.flow(ongoing, attempt.choice, reply, has_events=True)
         flow.late_at = attempt.late
-        if not ongoing.streamed:
+        if flow.began and not ongoing.streamed:  # one that has not begun may go on elsewhere, where it is none
             self._relay.open_stream(ongoing)
         self._relay.flows.add(flow)
         flow.when_over(partial(self._streamed, ongoing, choices, attempt, flow))

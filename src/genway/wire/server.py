@@ -16,6 +16,7 @@ import httptools
 import structlog
 
 from genway.wire.exchange import BODY_BUFFER, STATUS_LINES, Exchange, Headers, lines
+from genway.wire.inbox import Inbox
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +61,7 @@ class Server:
         self.idle_seconds = idle_seconds
         self.stall_seconds = stall_seconds
         self.connections: set[Connection] = set()
+        self.inbox = Inbox()
         self.tasks: set[asyncio.Task[None]] = set()
         self.stopping = False
         self.common = b""
@@ -81,6 +83,7 @@ class Server:
     async def close(self, within: float) -> None:
         """Take no more, let what is under way finish for so many seconds, then cut it off."""
         self.stopping = True
+        self.inbox.empty()
         if self._listening is not None:
             self._listening.close()
         for connection in list(self.connections):
@@ -210,6 +213,7 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def hand_over(self) -> tuple[asyncio.Transport, bytes]:
+        self.server.inbox.empty()
         self._detached = True
         if self._current is not None:
             self._current.finished = True
@@ -253,6 +257,7 @@ class Connection(asyncio.Protocol):
         self.server.connections.add(self)
 
     def connection_lost(self, problem: Exception | None) -> None:
+        self.server.inbox.empty()
         self.server.forget(self)
         for exchange in (self._current, *self._waiting):
             if exchange is not None:
@@ -260,6 +265,11 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
 
     def data_received(self, data: bytes) -> None:
+        self.server.inbox.put(self, data)
+
+    def take_in(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return
         if self._aside is not None:
             self._put_aside(data)
             return
@@ -272,7 +282,7 @@ class Connection(asyncio.Protocol):
             if self._again:
                 again, self._again = self._again, b""
                 self._parser = httptools.HttpRequestParser(self)
-                self.data_received(again + rest)
+                self.take_in(again + rest)
             else:
                 self._aside = rest
         except httptools.HttpParserError as error:
@@ -284,6 +294,7 @@ class Connection(asyncio.Protocol):
             self._hand_on(self._fresh)
 
     def eof_received(self) -> bool:
+        self.server.inbox.empty()
         return False
 
     def pause_writing(self) -> None:
@@ -394,7 +405,7 @@ class Connection(asyncio.Protocol):
             self._deadline = time.monotonic() + (server.head_seconds if self._in_head else server.idle_seconds)
             if self._aside is not None:  # the upgrade came to nothing
                 held, self._aside = self._aside, None
-                self.data_received(held)
+                self.take_in(held)
         self.resume_reading()
 
     def _is_websocket(self, method: str) -> bool:

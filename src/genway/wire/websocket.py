@@ -24,7 +24,8 @@ from websockets.uri import parse_uri
 
 from genway.errors import GenwayError, InvalidRequest
 from genway.wire.exchange import Exchange, Headers, lines
-from genway.wire.pool import BrokenOff, Origin, Pool
+from genway.wire.pool import Origin, Pool
+from genway.wire.upstream import BrokenOff
 
 NORMAL, GOING_AWAY, NO_CODE, BROKEN_OFF, TOO_BIG, FAULT, RESTART = 1000, 1001, 1005, 1006, 1009, 1011, 1012
 READ_BUFFER = 256 * 1024
