@@ -15,11 +15,14 @@ from websockets.uri import parse_uri
 from genway.errors import GenwayError
 from genway.wire import websocket
 from genway.wire.exchange import Exchange
-from genway.wire.pool import BrokenOff, Pool, Unreachable
-from genway.wire.websocket import Closed, Socket, accept, head, text
-from wire.stage import Client, Connect, Link, Serve, UpstreamStarted, reply, until
+from genway.wire.pool import Pool, Unreachable
+from genway.wire.upstream import BrokenOff
+from genway.wire.websocket import FRAME_COST, READ_BUFFER, WRITE_BUFFER, Closed, Socket, accept, head, text
+from wire.stage import DEADLINE, Client, Connect, Link, Serve, UpstreamStarted, reply, until
 
 MOST = 1_000_000
+ONE_READING = 256 * 1024  # what a loop takes off the network at once
+PATIENCE = 200
 HANDSHAKE = b"GET /chat HTTP/1.1\r\nhost: here\r\nupgrade: websocket\r\nconnection: Upgrade\r\n%b\r\n"
 GOOD = (b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==", b"sec-websocket-version: 13")
 Meet = Callable[[Socket], Awaitable[None]]
@@ -250,6 +253,186 @@ class TestEnds:
         await client.send(text(b"still here").serialize(mask=True))
         heard = [frame for frame in await frames(client, protocol, 1) if frame.opcode is not Opcode.PING]
         assert (heard or await frames(client, protocol, 1))[0].data == b"still here"
+
+
+class Crowd:
+    """What a server's end of a connection held at most, while a client poured bytes into it and read nothing.
+
+    unsent: bytes that the client did not take; frames: how many nobody had received yet.
+    """
+
+    def __init__(self, socket: Socket) -> None:
+        self.socket = socket
+        self.unsent = 0
+        self.frames = 0
+
+    async def pour(self, client: Client, data: bytes, times: int) -> None:
+        """Until all has been sent, or nothing more of it is taken for many turns of the loop."""
+        transport = client.writer.transport
+        for _ in range(times):
+            client.writer.write(data)
+            turns = 0
+            while transport.get_write_buffer_size() > 0 and turns < PATIENCE:
+                before = transport.get_write_buffer_size()
+                await self.turn()
+                turns = turns + 1 if transport.get_write_buffer_size() == before else 0
+            if turns == PATIENCE:
+                return
+        for _ in range(PATIENCE):
+            await self.turn()
+
+    async def turn(self) -> None:
+        await asyncio.sleep(0)
+        self.unsent = max(self.unsent, self.socket._transport.get_write_buffer_size())
+        self.frames = max(self.frames, len(self.socket._frames))
+
+
+class TestThoseWhoTakeNothing:
+    """Each floods some megabytes, of which no more is held than buffers take and one reading of the network brings."""
+
+    async def meet(self, serve: Serve, connect: Connect, meet: Meet, **options: Any) -> tuple[Client, Crowd]:
+        """A client with little room of its own."""
+        met: list[Socket] = []
+
+        async def keep(socket: Socket) -> None:
+            met.append(socket)
+            await meet(socket)
+
+        _, port = await serve(meeting(keep, **options))
+        client = await connect(port, receive_buffer=4096)
+        await client.send(handshake())
+        await client.reader.readuntil(b"\r\n\r\n")
+        await until(lambda: met)
+        return client, Crowd(met[0])
+
+    async def read_to(self, client: Client, last: Frame) -> None:
+        """Read until this frame has come."""
+        protocol = upgraded()
+        async with asyncio.timeout(DEADLINE):
+            while data := await client.reader.read(65_536):
+                protocol.receive_data(data)
+                if last in protocol.events_received():
+                    return
+        raise AssertionError("closed before it came")
+
+    async def crowd(self, serve: Serve, connect: Connect, meet: Meet) -> tuple[Client, Crowd]:
+        """A client that has pinged until nothing more of the answers fits anywhere."""
+        client, crowd = await self.meet(serve, connect, meet)
+        await crowd.pour(client, Frame(Opcode.PING, b"x" * 125).serialize(mask=True) * 500, 120)
+        assert crowd.unsent > WRITE_BUFFER, "it was not enough to crowd it"
+        return client, crowd
+
+    async def test_answers_to_pings_do_not_pile_up_and_all_goes_on_once_they_are_taken(
+        self, serve: Serve, connect: Connect
+    ) -> None:
+        client, crowd = await self.crowd(serve, connect, repeat)
+        assert crowd.unsent < WRITE_BUFFER + ONE_READING
+        client.writer.write(Frame(Opcode.PING, b"the last").serialize(mask=True) + text(b"still here").serialize(mask=True))
+        await self.read_to(client, text(b"still here"))
+        client.writer.write(Frame(Opcode.PING, b"there?").serialize(mask=True))
+        await self.read_to(client, Frame(Opcode.PONG, b"there?"))
+
+    async def test_the_last_ping_of_many_is_answered(self, serve: Serve, connect: Connect) -> None:
+        client, _ = await self.crowd(serve, connect, repeat)
+        client.writer.write(Frame(Opcode.PING, b"the last").serialize(mask=True))
+        await self.read_to(client, Frame(Opcode.PONG, b"the last"))
+
+    async def test_fragments_of_nothing_do_not_pile_up_and_none_is_lost(self, serve: Serve, connect: Connect) -> None:
+        listened = asyncio.Event()
+
+        async def count(socket: Socket) -> None:
+            await listened.wait()
+            number = 1
+            while not (await socket.receive()).fin:
+                number += 1
+            await socket.send(text(b"%d" % number))
+            await repeat(socket)
+
+        client, crowd = await self.meet(serve, connect, count)
+        client.writer.write(Frame(Opcode.TEXT, b"{", fin=False).serialize(mask=True))
+        empty = Frame(Opcode.CONT, b"", fin=False).serialize(mask=True)
+        await crowd.pour(client, empty * 10_000, 12)
+        assert 1_000 < crowd.frames < (READ_BUFFER // FRAME_COST) + ONE_READING // len(empty)
+        client.writer.write(Frame(Opcode.CONT, b"}", fin=True).serialize(mask=True))
+        listened.set()
+        await self.read_to(client, text(b"120002"))
+        client.writer.write(text(b"still here").serialize(mask=True))
+        await self.read_to(client, text(b"still here"))
+
+    async def test_a_close_in_a_crowd_is_waited_for_no_longer_than_any(
+        self, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.05)
+        client, crowd = await self.crowd(serve, connect, repeat)
+        crowd.socket.close(1001, "going")
+        await crowd.pour(client, Frame(Opcode.PING, b"x" * 125).serialize(mask=True) * 500, 60)
+        assert crowd.unsent < WRITE_BUFFER + ONE_READING, "pings are no more after the close than before it"
+        await until(lambda: crowd.socket.lost)
+        assert crowd.socket.gone
+
+    async def test_a_close_in_a_crowd_reaches_who_listens_again(self, serve: Serve, connect: Connect) -> None:
+        client, crowd = await self.crowd(serve, connect, repeat)
+        crowd.socket.close(1001, "going")
+        await self.read_to(client, Frame(Opcode.CLOSE, Close(1001, "going").serialize()))
+        client.writer.write(Frame(Opcode.CLOSE, Close(1001, "").serialize()).serialize(mask=True))
+        await until(lambda: crowd.socket.lost)
+
+    @pytest.mark.parametrize("politely", [True, False])
+    async def test_who_leaves_a_crowd_is_noticed(
+        self, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, politely: bool
+    ) -> None:
+        monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.05)
+
+        async def flood(socket: Socket) -> None:
+            try:
+                while True:
+                    await socket.send(text(b"x" * 65_536))
+            except Closed:
+                return
+
+        client, crowd = await self.meet(serve, connect, flood)
+        await until(lambda: crowd.socket._room is not None)
+        assert not crowd.socket.gone
+        if politely:
+            client.writer.write_eof()
+        else:
+            client.abort()
+        await until(lambda: crowd.socket.gone)
+
+
+class TestBothTalk:
+    async def test_two_that_talk_and_listen_at_once_never_wait_for_each_other(self, serve: Serve, pool: Pool) -> None:
+        """Each says far more than all buffers between them hold, and listens all the while."""
+        count, piece = 400, b"x" * 65_536
+
+        async def talk(socket: Socket) -> None:
+            for _ in range(count):
+                await socket.send(text(piece))
+
+        async def both(socket: Socket) -> int:
+            talking = asyncio.create_task(talk(socket))
+            heard = 0
+            while heard < count:
+                heard += len((await socket.receive()).data) == len(piece)
+            await talking
+            return heard
+
+        heard: list[int] = []
+
+        async def answer(socket: Socket) -> None:
+            heard.append(await both(socket))
+
+        _, port = await serve(meeting(answer))
+        late = asyncio.get_running_loop().time() + DEADLINE
+        socket, _ = await websocket.connect(
+            pool, pool.origin(f"http://127.0.0.1:{port}/v1"), "/chat", [], most=MOST, keep_alive_seconds=0,
+            connect_seconds=5.0, until=late,
+        )  # fmt: skip
+        async with asyncio.timeout(DEADLINE):
+            heard.append(await both(socket))
+            await until(lambda: len(heard) == 2)
+        assert heard == [count, count]
+        socket.abort()
 
 
 class TestConnect:

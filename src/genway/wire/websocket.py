@@ -33,6 +33,7 @@ FRAME_COST = 64  # bytes that a frame takes beside its data: many empty ones are
 WRITE_BUFFER = 256 * 1024
 CLOSE_SECONDS = 5.0
 LONGEST_REASON = 123
+PONG = bytes([0x80 | Opcode.PONG])  # how its frame begins
 DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
 TCP_CLOSED = frozenset({7, 8})  # closed, and closed by the other side
@@ -66,8 +67,8 @@ class Socket(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(Any, None)
         self._frames: deque[Frame] = deque()
         self._size = 0
-        self._paused = False  # so much has come that nobody took
-        self._crowded = False  # so much was said that the other side did not take
+        self._paused = False
+        self._pong = b""  # what a ping is answered with once there is room
         self._heard_at = self._loop.time()
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -89,7 +90,9 @@ class Socket(asyncio.Protocol):
         self._size -= len(frame.data) + FRAME_COST
         if self._paused and self._size < READ_BUFFER // 2:
             self._paused = False
-            self._listen()
+            if not self._transport.is_closing():
+                self._heard_at = self._loop.time()
+                self._transport.resume_reading()
         return frame
 
     async def send(self, frame: Frame) -> None:
@@ -113,7 +116,7 @@ class Socket(asyncio.Protocol):
     @property
     def gone(self) -> bool:
         """Whether nobody is there any more; where the system tells, also seen while the other side is held back."""
-        if self.lost or not (self._paused or self._crowded) or TCP_INFO is None:
+        if self.lost or not self._paused or TCP_INFO is None:
             return self.lost
         plug = self._transport.get_extra_info("socket")
         return plug is not None and plug.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 1)[0] in TCP_CLOSED
@@ -138,7 +141,8 @@ class Socket(asyncio.Protocol):
         self._size = 0
         if self._paused:
             self._paused = False
-            self._listen()
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -184,6 +188,7 @@ class Socket(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._protocol.receive_eof()
         self._take()
+        self._finish(BROKEN_OFF, "the connection broke off")  # even if what was said is never taken
         return False
 
     def connection_lost(self, problem: Exception | None) -> None:
@@ -199,25 +204,14 @@ class Socket(asyncio.Protocol):
         self._give_room()
 
     def pause_writing(self) -> None:
-        """Whoever does not take what is said is not listened to either: each ping of theirs would be answered."""
         if self._room is None:
             self._room = self._loop.create_future()
-        if not self._crowded:
-            self._crowded = True
-            if not self._paused and not self._transport.is_closing():
-                self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self._crowded:
-            self._crowded = False
-            self._listen()
+        pong, self._pong = self._pong, b""
         self._give_room()
-
-    def _listen(self) -> None:
-        """Read on, if nothing is in the way any more."""
-        if not self._paused and not self._crowded and not self._transport.is_closing():
-            self._heard_at = self._loop.time()
-            self._transport.resume_reading()
+        if pong and self._protocol.state is State.OPEN:
+            self._transport.write(pong)
 
     def _give_room(self) -> None:
         room, self._room = self._room, None
@@ -247,15 +241,17 @@ class Socket(asyncio.Protocol):
             self._flush()
             if self._size > READ_BUFFER and not self._paused and self._end is None:
                 self._paused = True
-                if not self._crowded:
-                    self._transport.pause_reading()
+                self._transport.pause_reading()
         if self._frames:
             _wake(self._waiter)
 
     def _flush(self) -> None:
+        """Send what the protocol has to say. Who takes nothing and pings on is answered later, and the last ping alone."""
         for data in self._protocol.data_to_send():
             if data == SEND_EOF:
                 self._transport.close()  # once what is written has gone
+            elif data[:1] == PONG and self._transport.get_write_buffer_size() > WRITE_BUFFER:
+                self._pong = data
             else:
                 self._transport.write(data)
 
