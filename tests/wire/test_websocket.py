@@ -187,6 +187,7 @@ class TestEnds:
             (Frame(Opcode.CONT, b"of nothing").serialize(mask=True), 1002),
             (b"\x83\x80\x00\x00\x00\x00", 1002),
         ],
+        ids=["too long", "unmasked", "a piece of nothing", "a kind that there is not"],
     )
     async def test_what_breaks_the_protocol_is_told_and_ends_it(
         self, serve: Serve, connect: Connect, raw: bytes, code: int

@@ -67,15 +67,11 @@ class Flow:
     were in all. problem: why the stream broke off. error: what the upstream itself said went wrong, in an event that went on.
     """
 
-    # Class members, and no slots: see `wire.exchange.Exchange`.
+    # Class members, and no slots: see `wire.exchange.Exchange`; what is read for each event is faster in the instance.
     used: Used | None = None
-    kept_bytes = 0
-    total_bytes = 0
     problem: str | None = None
     error = ""
-    began = False
     gone = False
-    over = False
     held = b""
     late_at = 0.0
     _first: asyncio.Future[None] | None = None
@@ -98,6 +94,10 @@ class Flow:
         self.loop = asyncio.get_running_loop()
         self.client_kind = client_kind or kind.name
         self.kept: list[bytes] = []
+        self.kept_bytes = 0
+        self.total_bytes = 0
+        self.began = False
+        self.over = False
         self.last_at = self.sent_at = self.loop.time()
         self._exchange = exchange
         self._reply = reply

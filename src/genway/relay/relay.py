@@ -481,6 +481,7 @@ class Relay:
                 holder.streams -= 1
                 metrics.STREAMS.dec()
         report.tell(ongoing)
+        ongoing.flow = None  # it knows the call as well
 
     def refuse(self, ongoing: Ongoing, error: GenwayError) -> None:
         """Answer with an error, in the format of the route, or inside the stream that has begun."""

@@ -263,6 +263,8 @@ class Connection(asyncio.Protocol):
             if exchange is not None:
                 exchange.lost()
         self._waiting.clear()
+        self._incoming = None
+        self._parser = cast(Any, None)  # it knows us as well, and nothing that runs in a circle goes before it is looked for
 
     def data_received(self, data: bytes) -> None:
         self.server.inbox.put(self, data)

@@ -98,10 +98,10 @@ class Reply:
 
     def flow(self, on_data: Callable[[bytes], None], on_end: Callable[[str | None], None]) -> None:
         """From now on call these; with what is here already at once."""
-        self.on_data, self.on_end = on_data, on_end
         parts, self._parts = self._parts, []
         self._size = 0
         if not self._ended:
+            self.on_data, self.on_end = on_data, on_end
             self._connection.resume()
         for part in parts:
             on_data(part)
@@ -142,8 +142,10 @@ class Reply:
             return
         self._ended = True
         self._problem = problem
-        if self.on_end is not None:
-            self.on_end(problem)
+        on_end = self.on_end
+        self.on_data = self.on_end = None
+        if on_end is not None:
+            on_end(problem)
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -331,6 +333,7 @@ class Upstream(asyncio.Protocol):
                 self._answer(BrokenOff("the connection broke off", began=True))
         else:
             self._answer(BrokenOff("the connection broke off", began=True) if self._began else Stale())
+        self._parser = cast(Any, None)  # it knows us as well, and nothing that runs in a circle goes before it is looked for
 
     @staticmethod
     def _ends_with_connection(reply: Reply) -> bool:
