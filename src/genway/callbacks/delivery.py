@@ -169,6 +169,8 @@ class Deliverer:
                 busy=[host for host, tries in self._hosts.items() if tries >= self._settings.per_host],
             )
         )
+        if self._stopping:  # meanwhile
+            return 0.0
         chosen = self._choose(candidates, free)
         if not chosen:
             upcoming = await self._database.read(partial(outbox.next_due, now=now))
