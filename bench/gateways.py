@@ -302,7 +302,7 @@ class Genway(Gateway):
 
     def prepare(self, peers: Path) -> str:
         version = run(sys.executable, "-c", "import importlib.metadata as m; print(m.version('genway'))")
-        return f"{version} on Python {platform.python_version()} ({sys.executable})"
+        return f"{version} on Python {platform.python_version()}"
 
     def command(self, stage: Stage, port: int) -> Command:
         data = str(stage.scratch / self.name)
