@@ -34,6 +34,18 @@ async def test_a_write_answers_once_its_rows_can_be_read_by_others(opened: Datab
     assert await opened.read(count) == 1
 
 
+async def test_what_a_reader_sees_does_not_change_while_it_reads(opened: Database) -> None:
+    await opened.write(lambda connection: add(connection, 1))
+
+    def read_twice(connection: Connection) -> tuple[int, int]:
+        before = count(connection)
+        opened.write_now(lambda other: add(other, 2))
+        return before, count(connection)
+
+    assert await opened.read(read_twice) == (1, 1)
+    assert await opened.read(count) == 2
+
+
 async def test_a_work_that_raises_undoes_itself_and_not_its_neighbours(opened: Database) -> None:
     gate = threading.Event()
     blocked = opened.write(lambda connection: gate.wait())

@@ -77,7 +77,7 @@ class Database:
         return future.result()
 
     async def read(self, work: Write[T]) -> T:
-        """Run `work` on a connection of its own, which sees what is committed."""
+        """Run `work` on a connection of its own; all it reads is of one moment, and committed."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work)
 
     def read_now(self, work: Write[T]) -> T:
@@ -176,7 +176,8 @@ class Database:
 
 def _engine(url: str, *, immediate: bool, size: int) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=size, max_overflow=2, pool_pre_ping=True)
+        level: Any = {} if immediate else {"isolation_level": "REPEATABLE READ"}
+        return create_engine(url, pool_size=size, max_overflow=2, pool_pre_ping=True, **level)
     engine = create_engine(
         url,
         pool_size=size,
