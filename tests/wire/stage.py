@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Self
 
 import msgspec
 
 from genway.wire.exchange import Exchange
+from genway.wire.pool import Pool
 from genway.wire.server import Server
+from genway.wire.upstream import Reply
 
 DEADLINE = 10.0
+GET = b"GET /%d HTTP/1.1\r\nhost: a\r\n\r\n"
+MEBIBYTE = 1024 * 1024
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 Serve = Callable[..., Awaitable[tuple[Server, int]]]
 Connect = Callable[..., Awaitable["Client"]]
 UpstreamStarted = Callable[..., Awaitable["Upstream"]]
@@ -214,3 +219,14 @@ def answering(*answers: bytes) -> Act:
         await link.gone()
 
     return act
+
+
+async def ask(pool: Pool, url: str, body: bytes | AsyncIterator[bytes] = b"", **options: object) -> Reply:
+    origin = pool.origin(url)
+    head = request(body) if isinstance(body, bytes) else b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
+    return await pool.send(origin, head, body, **options)  # type: ignore[arg-type]
+
+
+async def said(pool: Pool, url: str, body: bytes = b"", *, whole: bool = True) -> bytes:
+    answer = await ask(pool, url, body, whole=whole)
+    return await answer.body(64 * MEBIBYTE)

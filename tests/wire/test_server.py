@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 
 from genway.wire.exchange import ClientGone, Exchange
 from genway.wire.server import FLOOD, LARGEST_HEAD, Server
-from wire.stage import Client, Connect, Serve, sweep, tell, until
-
-GET = b"GET /%d HTTP/1.1\r\nhost: a\r\n\r\n"
+from wire.stage import GET, Client, Connect, Serve, sweep, tell, until
 
 
 async def test_a_connection_serves_one_request_after_the_other(serve: Serve, connect: Connect) -> None:
@@ -178,6 +176,24 @@ async def test_what_can_be_read_in_two_ways_is_refused_and_the_connection_closed
     assert not answered
 
 
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ("GET /模型 HTTP/1.1\r\nhost: a\r\n\r\n".encode(), b"url"),
+        (SMUGGLED["both framings"], b"Content-Length"),
+        (BROKEN["TLS"], b"method"),
+        (SMUGGLED["a chunk size of no number"], b"chunk size"),
+    ],
+)
+async def test_what_is_no_http_is_told_why(serve: Serve, connect: Connect, sent: bytes, reason: bytes) -> None:
+    _, port = await serve(tell)
+    client = await connect(port)
+    answer = await client.ask(sent)
+    assert answer.status == 400
+    assert answer.body.startswith(b"this is not HTTP/1.1: ")
+    assert reason in answer.body
+
+
 async def test_what_came_whole_is_answered_before_what_is_broken_is_refused(serve: Serve, connect: Connect) -> None:
     go = asyncio.Event()
 
@@ -233,6 +249,25 @@ async def test_an_upgraded_connection_is_handed_over_with_what_came_already(serv
     await client.send(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nabc")
     assert (await client.rest()).endswith(b"\r\n\r\ncba")
     assert not server.connections
+
+
+@pytest.mark.parametrize(
+    "framing", [b"content-length: %d\r\n\r\n%b", b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"]
+)
+async def test_a_body_behind_a_wish_to_upgrade_is_no_request(serve: Serve, connect: Connect, framing: bytes) -> None:
+    upgrades = []
+
+    async def handle(exchange: Exchange) -> None:
+        upgrades.append(exchange.upgrade)
+        await tell(exchange)
+
+    _, port = await serve(handle)
+    client = await connect(port)
+    hidden = GET % 666
+    wish = b"GET /a HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    await client.send(wish + framing % (len(hidden), hidden) + GET % 1)
+    assert [(await client.answer()).body for _ in range(2)] == [b"GET /a? " + hidden, b"GET /1? "]
+    assert upgrades == [False, False]
 
 
 async def test_a_tunnel_is_not_opened(serve: Serve, connect: Connect) -> None:
@@ -343,119 +378,6 @@ async def test_a_trailer_is_no_header(serve: Serve, connect: Connect) -> None:
     assert names == [b"host", b"transfer-encoding"]
     sweep(server, after=100)
     assert await client.closed(), "a connection at rest is closed without a word"
-
-
-async def test_a_slow_head_is_refused_in_time(serve: Serve, connect: Connect) -> None:
-    server, port = await serve(tell, head_seconds=30)
-    client = await connect(port)
-    await client.send(b"GET / HTTP/1.1\r\nho")
-    await until(lambda: server.connections and next(iter(server.connections))._in_head)
-    sweep(server, after=29)
-    await client.send(b"st: a\r\n")
-    sweep(server, after=31)
-    assert (await client.answer()).status == 408
-    assert await client.closed()
-
-
-async def test_one_who_says_nothing_at_all_is_left(serve: Serve, connect: Connect) -> None:
-    server, port = await serve(tell, head_seconds=30)
-    client = await connect(port)
-    await until(lambda: server.connections)
-    sweep(server, after=29)
-    assert len(server.connections) == 1
-    sweep(server, after=31)
-    assert await client.closed()
-    await until(lambda: not server.connections)
-
-
-async def test_empty_lines_buy_no_time(serve: Serve, connect: Connect) -> None:
-    server, port = await serve(tell, head_seconds=30)
-    client = await connect(port)
-    await until(lambda: server.connections)
-    before = next(iter(server.connections))._deadline
-    await client.send(b"\r\n\r\n")
-    await client.ask(b"\r\n" + GET % 1)
-    await client.send(b"\r\n")
-    await until(lambda: server.connections)
-    assert next(iter(server.connections))._deadline - before < server.idle_seconds + 1
-    sweep(server, after=server.idle_seconds + 1)
-    assert await client.closed()
-
-
-async def test_a_connection_at_rest_is_closed_in_time_and_a_busy_one_is_not(serve: Serve, connect: Connect) -> None:
-    go = asyncio.Event()
-
-    async def handle(exchange: Exchange) -> None:
-        if exchange.path == "/2":
-            await go.wait()
-        await tell(exchange)
-
-    server, port = await serve(handle, idle_seconds=75)
-    rests, works = await connect(port), await connect(port)
-    await rests.ask(GET % 1)
-    await works.send(GET % 2)
-    await until(lambda: any(connection._current for connection in server.connections))
-    sweep(server, after=74)
-    assert len(server.connections) == 2
-    sweep(server, after=76)
-    assert await rests.closed()
-    go.set()
-    assert (await works.answer()).status == 200
-
-
-async def test_a_client_that_takes_nothing_is_given_up(serve: Serve, connect: Connect) -> None:
-    async def handle(exchange: Exchange) -> None:
-        exchange.whole(200, b"", bytes(8 * 1024 * 1024))
-
-    server, port = await serve(handle, stall_seconds=120)
-    client = await connect(port, receive_buffer=4096)
-    await client.send(GET % 1)
-    await until(lambda: any(connection.crowded for connection in server.connections))
-    sweep(server, after=80)
-    assert len(server.connections) == 1, "closing once the rest is taken"
-    sweep(server, after=110)
-    sweep(server, after=240)
-    await until(lambda: not server.connections)
-
-
-async def test_a_slow_client_that_takes_something_is_not(serve: Serve, connect: Connect) -> None:
-    size = 16 * 1024 * 1024
-
-    async def handle(exchange: Exchange) -> None:
-        exchange.whole(200, b"", bytes(size))
-
-    server, port = await serve(handle, stall_seconds=120)
-    client = await connect(port, receive_buffer=65536)
-    await client.send(GET % 1)
-    await until(lambda: any(connection.crowded for connection in server.connections))
-    head = await client.reader.readuntil(b"\r\n\r\n")
-    taken, after = 0, 0.0
-    while taken < size:
-        taken += len(await client.reader.readexactly(min(2**20, size - taken)))
-        await asyncio.sleep(0.01)
-        after += 10
-        sweep(server, after=after)
-    assert (head[:12], taken) == (b"HTTP/1.1 200", size)
-
-
-async def test_nothing_new_is_begun_for_a_client_that_does_not_take_what_it_asked_for(serve: Serve, connect: Connect) -> None:
-    begun = 0
-
-    async def handle(exchange: Exchange) -> None:
-        nonlocal begun
-        begun += 1
-        exchange.whole(200, b"", bytes(4 * 1024 * 1024))
-
-    server, port = await serve(handle)
-    client = await connect(port, receive_buffer=4096)
-    await client.send((GET % 1) * 12)
-    await until(lambda: any(connection.crowded for connection in server.connections))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert begun == 1
-    for _ in range(12):
-        assert len((await client.answer()).body) == 4 * 1024 * 1024
-    assert begun == 12
 
 
 async def test_stopping_lets_what_is_under_way_finish_and_takes_no_more(serve: Serve, connect: Connect) -> None:

@@ -17,6 +17,7 @@ STATUS_LINES = {
 }
 BODY_BUFFER = 256 * 1024
 NO_BODY = frozenset({204, 304})
+COMPRESSIONS = frozenset({b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"compress"})
 
 
 class ClientGone(Exception):
@@ -277,6 +278,11 @@ class Exchange:
             _wake(waiter)
         if self.on_gone is not None and not self.finished:
             self.on_gone()
+
+
+def compressed(coding: bytes) -> bool:
+    """Whether a body of this Content-Encoding is compressed; some say `utf-8` there, or `none`."""
+    return any(each.strip().lower() in COMPRESSIONS for each in coding.split(b","))
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

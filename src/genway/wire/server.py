@@ -343,7 +343,7 @@ class Connection(asyncio.Protocol):
         verb = parser.get_method()
         method = "POST" if verb == b"POST" else verb.decode("ascii")
         upgrade = parser.should_upgrade()
-        if upgrade and method != "CONNECT" and not self._is_websocket(method):
+        if upgrade and method != "CONNECT" and not (method == "GET" and self._is_websocket()):
             self._again = self._without_upgrade(method)
             return
         target = self._target
@@ -410,10 +410,15 @@ class Connection(asyncio.Protocol):
                 self.take_in(held)
         self.resume_reading()
 
-    def _is_websocket(self, method: str) -> bool:
-        return method == "GET" and any(
-            name == b"upgrade" and value.strip().lower() == b"websocket" for name, value in self._headers
-        )
+    def _is_websocket(self) -> bool:
+        """Whether an upgrade is one to a WebSocket. One with a body is not: where the upgrade comes to nothing its body would
+        pass for the next request, and who stands in front of us takes that for a part of this one."""
+        asks = False
+        for name, value in self._headers:
+            if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+                return False
+            asks = asks or (name == b"upgrade" and value.strip().lower() == b"websocket")
+        return asks
 
     def _without_upgrade(self, method: str) -> bytes:
         """The head as by one who asks for no HTTP/2: what follows such a wish the parser takes for another protocol."""
@@ -474,7 +479,7 @@ class Connection(asyncio.Protocol):
         elif isinstance(error.__context__, _Flood):
             self._refuse(400, b"too many requests at once")
         else:
-            self._refuse(400, b"this is not HTTP/1.1")
+            self._refuse(400, f"this is not HTTP/1.1: {error}".encode("latin-1", "replace"))
 
     def _refuse(self, status: int, why: bytes) -> None:
         """Listen no more; answer what came whole, say what is wrong with the rest, and close."""

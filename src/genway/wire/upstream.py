@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
-from genway.wire.exchange import Headers
+from genway.wire.exchange import Headers, compressed
 
 if TYPE_CHECKING:
     from genway.wire.pool import Origin, Pool
@@ -366,8 +366,9 @@ class Upstream(asyncio.Protocol):
         wrong = ""
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            wrong = "the answer is not HTTP/1.1"
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            told = error.__context__
+            wrong = str(told) if isinstance(told, _Wrong) else f"the answer is not HTTP/1.1: {error}"
         else:
             if self._quiet > LARGEST_HEAD:
                 wrong = "the answer's head is too large"
@@ -389,7 +390,7 @@ class Upstream(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._tell is None or self._finished is not None:
-            raise ValueError("an answer that nobody asked for")
+            raise _Wrong("an answer that nobody asked for")
         self._headers = []
         self._head_size = 0
         self._quiet = 0
@@ -397,8 +398,11 @@ class Upstream(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)
         if self._head_size > LARGEST_HEAD:
-            raise ValueError("the answer's head is too large")
-        self._headers.append((name.lower(), value))
+            raise _Wrong("the answer's head is too large")
+        name = name.lower()
+        if name == b"content-encoding" and compressed(value):
+            raise _Wrong(f"the answer is compressed ({value.decode('latin-1')}), which nobody asked for")
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -448,6 +452,10 @@ class Upstream(asyncio.Protocol):
         reply.over(None)
         if tell:
             self._answer(reply)
+
+
+class _Wrong(Exception):
+    """What an upstream does that no parser minds."""
 
 
 def _resolve(future: asyncio.Future[Reply], outcome: Reply | Exception) -> None:
