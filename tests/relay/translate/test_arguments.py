@@ -12,6 +12,7 @@ from genway.relay.translate import arguments
         ('{"city": "Oslo"}', {"city": "Oslo"}),
         ("", {}),
         ("  ", {}),
+        ("null", {}),
         (None, {}),
         ({"already": True}, {"already": True}),
         ("[1]", {"arguments": [1]}),

@@ -50,6 +50,7 @@ def test_max_tokens_is_always_said_and_within_the_models_ceiling(given: dict[str
         ({"n": 2}, "n"),
         ({"logprobs": True, "top_logprobs": 2}, "logprobs"),
         ({"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}, "modalities"),
+        ({"moderation": {"model": "omni-moderation-latest"}}, "moderation"),
         ({"temperature": 2.5}, "temperature"),
         ({"top_p": -0.1}, "top_p"),
         ({"reasoning_effort": "hard"}, "reasoning_effort"),

@@ -73,6 +73,9 @@ def test_what_has_no_equivalent_is_left_out() -> None:
         ({"output_config": {"effort": "hard"}}, "output_config.effort"),
         ({"output_config": {"format": {"type": "xml"}}}, "output_config.format.type"),
         ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
+        ({"output_format": {"type": "json_schema"}}, "output_format.schema"),
+        ({"compaction": {"type": "summarize"}}, "compaction"),
+        ({"inference_geo": "us"}, "inference_geo"),
         ({"tools": [{"input_schema": {}}]}, "tools[0].name"),
         ({"tools": [WEATHER], "tool_choice": {"type": "some"}}, "tool_choice.type"),
         ({"tools": [WEATHER], "tool_choice": {"type": "tool"}}, "tool_choice.name"),
@@ -150,6 +153,11 @@ def test_a_schema_is_strict_where_it_can_be() -> None:
     optional = SCHEMA | {"required": []}
     assert sent(optional)["json_schema"]["strict"] is False
     assert sent({"type": "array", "items": {"anyOf": [SCHEMA, optional]}})["json_schema"]["strict"] is False
+
+
+def test_a_schema_is_found_where_older_clients_put_it() -> None:
+    made = to_chat(HELLO | {"output_config": {"effort": "low"}, "output_format": {"type": "json_schema", "schema": SCHEMA}})
+    assert made["response_format"]["json_schema"]["schema"] == SCHEMA
 
 
 def test_a_users_name_is_as_short_as_the_vendor_wants_it() -> None:

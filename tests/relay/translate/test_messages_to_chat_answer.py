@@ -104,6 +104,15 @@ def test_a_content_in_parts_is_one_text() -> None:
     assert answered({"content": parts})["content"][0]["text"] == "ab"
 
 
+def test_thinking_within_the_content_is_thinking() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}]}
+    made = answered({"content": [thought, {"type": "text", "text": "Sun."}]})["content"]
+    assert [(block["type"], block.get("thinking") or block.get("text")) for block in made] == [
+        ("thinking", "hm"),
+        ("text", "Sun."),
+    ]
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -115,6 +124,19 @@ def test_a_content_in_parts_is_one_text() -> None:
 def test_an_error_that_calls_itself_an_answer_is_none(body: bytes, words: str) -> None:
     with pytest.raises(msgspec.DecodeError, match=words):
         messages_to_chat.answer(body, model="m")
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"finish_reason": "insufficient_system_resource"}, "before it was whole: insufficient_system_resource"),
+        ({"finish_reason": "error", "error": {"code": 502, "message": "The provider is gone"}}, "The provider is gone"),
+    ],
+)
+def test_an_answer_that_is_not_whole_by_its_own_word_is_none(choice: dict[str, Any], words: str) -> None:
+    body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Half an ans"}} | choice]}
+    with pytest.raises(msgspec.DecodeError, match=words):
+        messages_to_chat.answer(json.dumps(body).encode(), model="m")
 
 
 def test_what_is_no_completion_is_an_error_of_decoding() -> None:

@@ -192,10 +192,21 @@ def test_calls_without_index_and_id_are_told_apart_by_being_whole() -> None:
     assert read_by_anthropic(raw).stop_reason == "tool_use"
 
 
+def test_calls_without_index_and_id_are_told_apart_by_their_names() -> None:
+    raw = told_of(call(None, "", name="weather"), call(None, "", name="time"), *end("tool_calls"))
+    assert [(name, given) for _, name, given in calls_in(raw)] == [("weather", {}), ("time", {})]
+
+
 def test_a_call_that_comes_whole_with_its_end_is_whole() -> None:
     event = call(0, {"city": "Oslo"}, "functions.weather:0", "weather")
     event["choices"][0]["finish_reason"] = "tool_calls"
     assert calls_in(told_of(event, DONE)) == [("wrapped_ZnVuY3Rpb25zLndlYXRoZXI6MA", "weather", {"city": "Oslo"})]
+
+
+@pytest.mark.parametrize("nothing", ["", " ", "null", {}])
+def test_a_call_with_nothing_for_arguments_has_none(nothing: object) -> None:
+    raw = told_of(call(0, nothing, "a", "weather"), call(1, nothing, "b", "weather"), *end("tool_calls"))
+    assert calls_in(raw) == [("a", "weather", {}), ("b", "weather", {})]
 
 
 def test_a_call_without_arguments_has_none() -> None:
@@ -276,6 +287,24 @@ def test_an_error_within_the_stream_is_raised_by_the_clients_library(error: obje
     assert "Too much" in str(raised.value)
 
 
+@pytest.mark.parametrize("reason", ["error", "insufficient_system_resource", "network_error", "abort"])
+def test_a_stream_that_is_not_whole_by_its_own_word_is_no_answer(reason: str) -> None:
+    raw = told_of(chunk({"content": "Half an ans"}), *end(reason))
+    assert payloads(raw)[-1]["type"] == "error"
+    assert reason in payloads(raw)[-1]["error"]["message"]
+    with pytest.raises(anthropic.APIStatusError, match=reason):
+        read_by_anthropic(raw)
+
+
+def test_what_ended_an_answer_too_early_is_told_in_its_own_words() -> None:
+    ended = chunk({"content": ""}, "error")
+    ended["choices"][0]["error"] = {"code": 429, "message": "Slow down", "type": "rate_limit_exceeded"}
+    assert payloads(told_of(chunk({"content": "Half"}), ended))[-1]["error"] == {
+        "type": "rate_limit_error",
+        "message": "Slow down",
+    }
+
+
 def test_an_error_before_the_first_word_is_all_that_is_sent() -> None:
     assert kinds(told_of({"error": {"message": "x"}})) == ["error"]
 
@@ -290,8 +319,8 @@ def test_a_stream_that_breaks_off_when_all_was_said_is_whole() -> None:
     assert read_by_anthropic(raw).stop_reason == "end_turn"
 
 
-@pytest.mark.parametrize("events", [[], [DONE]])
-def test_an_upstream_that_says_nothing_has_failed(events: list[bytes]) -> None:
+@pytest.mark.parametrize("events", [[], [DONE], [chunk(FIRST)], [{"object": "error", "message": "no"}, DONE]])
+def test_an_upstream_that_says_nothing_has_failed(events: list[Event | bytes]) -> None:
     with pytest.raises(anthropic.APIStatusError, match="without an answer"):
         read_by_anthropic(told_of(*events))
 

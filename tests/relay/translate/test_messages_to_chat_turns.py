@@ -149,6 +149,10 @@ def test_what_only_its_own_vendor_understands_is_left_out() -> None:
             {"type": "redacted_thinking", "data": "x"},
             {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
             {"type": "web_search_tool_result", "tool_use_id": "s", "content": {"type": "error", "error_code": "unavailable"}},
+            {"type": "mcp_tool_listing", "mcp_server_name": "s", "tools": []},
+            {"type": "mcp_tool_use", "id": "m", "name": "look", "server_name": "s", "input": {}},
+            {"type": "mcp_tool_result", "tool_use_id": "m", "content": [text("seen")]},
+            {"type": "compaction", "content": None},
             text("Sun."),
         ),
         HI,
@@ -173,7 +177,7 @@ def test_reasoning_alone_is_a_message_where_it_is_wanted() -> None:
         ({"role": "tool", "content": "x"}, "messages[1].role"),
         (assistant({"type": "tool_use", "name": "x", "input": {}}), "messages[1].content[0].id"),
         (assistant({"type": "tool_use", "id": "x", "input": {}}), "messages[1].content[0].name"),
-        ({"role": "user"}, "messages[1]"),
+        ({"role": "user"}, "messages[1].content"),
         ({"role": "system", "content": [{"type": "image"}]}, "messages[1].content[0].type"),
     ],
 )
@@ -222,3 +226,71 @@ def test_thinking_in_a_row_is_one_reasoning() -> None:
     thoughts = [assistant({"type": "thinking", "thinking": each, "signature": ""}, text(each)) for each in ("a", "b")]
     made = to_chat({"messages": [HI, *thoughts, HI]}, given=Traits(reasoning_content=True))["messages"]
     assert made[1] == {"role": "assistant", "content": "ab", "reasoning_content": "ab"}
+
+
+def test_a_summary_stands_for_all_before_it() -> None:
+    made = turns(
+        HI,
+        assistant(text("Long ago."), use("a")),
+        user(result("a")),
+        {"role": "system", "content": "Now in French."},
+        assistant(text("Before."), {"type": "compaction", "content": "They said hi."}, text("Sun."), use("b")),
+        user(result("b"), text("And now?")),
+        system="Be brief.",
+    )
+    assert [(message["role"], message["content"]) for message in made] == [
+        ("system", "Be brief."),
+        ("user", "They said hi."),
+        ("assistant", "Sun."),
+        ("tool", "sun"),
+        ("user", "And now?"),
+    ]
+    assert [call["id"] for call in made[2]["tool_calls"]] == ["b"]
+
+
+def test_the_last_summary_counts_and_one_that_failed_does_not() -> None:
+    first, last, failed = ({"type": "compaction", "content": each} for each in ("One.", "Two.", None))
+    assert turns(assistant(first), HI, assistant(last), HI)[0]["content"] == "Two."
+    assert turns(user(last, text("hi")), HI, assistant(failed), HI)[0]["content"] == "Two."
+    assert turns(HI, assistant(failed), HI) == [HI, HI]
+
+
+def test_a_place_behind_a_summary_is_told_as_it_is_in_the_body() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        turns(HI, user({"type": "compaction", "content": "One."}, text("hi"), {"type": "hologram"}))
+    assert refused.value.field == "messages[1].content[2].type"
+
+
+def test_instructions_for_one_turn_are_gone_when_the_user_speaks_again() -> None:
+    once = {"role": "system", "content": "Look at the sky.", "clear_at": "next_user_message"}
+    assert [message["role"] for message in turns(HI, once)] == ["user", "system"]
+    assert [message["role"] for message in turns(HI, once, assistant(text("Sun.")), HI)] == ["user", "assistant", "user"]
+    lasting = once | {"clear_at": "never"}
+    assert [message["role"] for message in turns(HI, lasting, HI)] == ["user", "system", "user"]
+
+
+def test_instructions_without_words_are_none() -> None:
+    assert turns(HI, {"role": "system", "output_config": {"effort": "low"}}, HI) == [HI, HI]
+
+
+def test_a_tool_that_was_found_is_named_in_the_result() -> None:
+    found = [{"type": "tool_reference", "tool_name": "weather"}, {"type": "tool_reference", "tool_name": "sky"}]
+    assert turns(HI, assistant(use("a")), user(result("a", found)))[2]["content"] == "weather\nsky"
+
+
+@pytest.mark.parametrize(("model", "shortened"), [("gpt-4o", True), ("o4-mini", True), ("llama-4", False)])
+def test_ids_of_another_vendors_calls_fit_openais_models(model: str, shortened: bool) -> None:
+    longer = f"chatcmpl-tool-{'0' * 32}"
+    made = to_chat({"messages": [HI, assistant(use(longer)), user(result(longer))]}, model)["messages"]
+    assert made[1]["tool_calls"][0]["id"] == made[2]["tool_call_id"]
+    assert (made[2]["tool_call_id"] != longer) == shortened
+    assert len(made[2]["tool_call_id"]) <= (40 if shortened else 46)
+
+
+@pytest.mark.parametrize(
+    ("title", "name"), [("Report", "Report.pdf"), ("Report.PDF", "Report.PDF"), ("1.2", "1.2.pdf"), (None, "document.pdf")]
+)
+def test_a_document_has_the_name_of_a_file(title: str | None, name: str) -> None:
+    source = {"type": "base64", "media_type": "application/pdf", "data": PDF}
+    (part,) = turns(user({"type": "document", "title": title, "source": source}))[0]["content"]
+    assert part["file"]["filename"] == name

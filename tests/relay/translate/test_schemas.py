@@ -81,6 +81,8 @@ def test_one_of_several_types_is_one_of_several_schemas() -> None:
         {"anyOf": "x"},
         {"type": "object", "properties": []},
         {"type": "colour"},
+        {"type": [{"type": "string"}, "null"]},
+        {"type": "string", "description": ["A name."]},
         {"$ref": "#/definitions/A", "definitions": {"A": CITY}},
     ],
 )
@@ -93,6 +95,8 @@ def test_what_cannot_be_closed_is_not_sent_closed(schema: Any) -> None:
     [
         (CITY, True),
         (CITY | {"required": []}, False),
+        (CITY | {"required": [{}]}, False),
+        (CITY | {"required": True}, False),
         (CITY | {"additionalProperties": True}, False),
         ({"type": "object"}, False),
         ({"type": "object", "properties": {}, "additionalProperties": False}, True),
@@ -105,3 +109,46 @@ def test_what_cannot_be_closed_is_not_sent_closed(schema: Any) -> None:
 )
 def test_a_schema_is_strict_where_every_object_is_closed_and_requires_all(schema: dict[str, Any], strict: bool) -> None:
     assert schemas.can_be_strict(schema) is strict
+
+
+def test_a_list_says_that_it_may_hold_anything_where_it_did_not_say_of_what() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "tags": {"type": "array"},
+            "rows": {"type": ["array", "null"], "description": "rows"},
+            "names": {"type": "array", "items": {"type": "string"}},
+            "either": {"anyOf": [{"type": "array"}, {"type": "string"}]},
+            "default": {"type": "array", "default": [{"type": "array"}]},
+            "type": {"type": "string", "enum": ["array"]},
+            "inner": {"$ref": "#/$defs/List"},
+        },
+        "$defs": {"List": {"type": "array", "items": {"type": "array"}}},
+    }
+    made = schemas.for_chat(schema)
+    assert made["properties"] == {
+        "tags": {"type": "array", "items": {}},
+        "rows": {"type": ["array", "null"], "description": "rows", "items": {}},
+        "names": {"type": "array", "items": {"type": "string"}},
+        "either": {"anyOf": [{"type": "array", "items": {}}, {"type": "string"}]},
+        "default": {"type": "array", "default": [{"type": "array"}], "items": {}},
+        "type": {"type": "string", "enum": ["array"]},
+        "inner": {"$ref": "#/$defs/List"},
+    }
+    assert made["$defs"] == {"List": {"type": "array", "items": {"type": "array", "items": {}}}}
+    assert schemas.for_chat(made) == made
+
+
+def test_a_tools_object_names_its_members_even_where_it_has_none() -> None:
+    assert schemas.for_chat({"type": "object"}) == {"type": "object", "properties": {}}
+    assert schemas.for_chat({}) == {"type": "object", "properties": {}}
+    assert schemas.for_chat({"type": "object", "properties": {"a": {}}}) == {"type": "object", "properties": {"a": {}}}
+
+
+def test_a_schema_that_is_nested_too_deeply_is_left_alone() -> None:
+    deep: dict[str, Any] = {"type": "array"}
+    for _ in range(2000):
+        deep = {"type": "object", "properties": {"a": deep}, "required": ["a"], "additionalProperties": False}
+    assert schemas.for_chat(deep) is deep
+    assert not schemas.can_be_strict(deep)
+    assert schemas.for_messages(deep) is None

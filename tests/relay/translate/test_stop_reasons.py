@@ -24,7 +24,16 @@ def test_why_a_message_stopped(stop_reason: str | None, finish_reason: str) -> N
 
 @pytest.mark.parametrize(
     ("finish_reason", "stop_reason"),
-    [("stop", "end_turn"), ("length", "max_tokens"), ("content_filter", "refusal"), ("eos", "end_turn"), (None, "end_turn")],
+    [
+        ("stop", "end_turn"),
+        ("length", "max_tokens"),
+        ("model_length", "max_tokens"),
+        ("model_context_window_exceeded", "model_context_window_exceeded"),
+        ("content_filter", "refusal"),
+        ("sensitive", "refusal"),
+        ("eos", "end_turn"),
+        (None, "end_turn"),
+    ],
 )
 def test_why_a_completion_finished(finish_reason: str | None, stop_reason: str) -> None:
     assert stop_reasons.to_messages(finish_reason, called=False) == stop_reason

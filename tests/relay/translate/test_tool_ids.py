@@ -31,6 +31,16 @@ def test_what_only_looks_wrapped_stays(identity: str) -> None:
     assert tool_ids.to_chat(identity) == identity
 
 
+def test_an_id_is_as_short_as_it_has_to_be() -> None:
+    long = f"chatcmpl-tool-{'0' * 32}"
+    assert tool_ids.within(long, 0) == tool_ids.within(long, 46) == long
+    assert tool_ids.within("toolu_1", 40) == "toolu_1"
+    short = tool_ids.within(long, 40)
+    assert len(short) <= 40
+    assert short == tool_ids.within(long, 40) != tool_ids.within(f"{long}1", 40)
+    assert len(tool_ids.within(long, 9)) == 9
+
+
 def test_invented_ids_differ() -> None:
     assert tool_ids.invented() != tool_ids.invented()
     assert re.fullmatch(r"toolu_[0-9a-f]{24}", tool_ids.invented())

@@ -21,7 +21,7 @@ def to_object(arguments: str | dict[str, Any] | None) -> dict[str, Any]:
     """
     if isinstance(arguments, dict):
         return arguments
-    if not arguments or not arguments.strip():
+    if not arguments or none_in(arguments):
         return {}
     try:
         value = reading.decode(_any, arguments.encode())
@@ -40,6 +40,11 @@ def to_text(value: dict[str, Any] | msgspec.Raw) -> str:
 def absent(value: msgspec.Raw) -> bool:
     """Whether a member is missing or null."""
     return not value or bytes(value) == b"null"
+
+
+def none_in(text: str) -> bool:
+    """Whether this is how an upstream writes that a call has no arguments."""
+    return text.strip() in {"", "null"}
 
 
 def complete(text: str) -> bool:

@@ -18,10 +18,11 @@ class File(msgspec.Struct):
 
 
 class Part(msgspec.Struct):
-    """One part of a content. `image_url` as a bare text is a habit of some clients."""
+    """One part of a content. `image_url` as a bare text is a habit of some clients, `thinking` one of Mistral's answers."""
 
     type: str
     text: str | None = None
+    thinking: str | list[Part] | None = None
     refusal: str | None = None
     image_url: Image | str | None = None
     file: File | None = None
@@ -117,6 +118,7 @@ class Request(msgspec.Struct):
     stop: str | list[str] | None = None
     logprobs: bool | None = None
     modalities: list[str] | None = None
+    moderation: dict[str, Any] | None = None
     stream: bool | None = None
     tools: list[Tool] | None = None
     tool_choice: str | ToolChoice | None = None
@@ -134,7 +136,7 @@ class Request(msgspec.Struct):
 
 
 class Produced(msgspec.Struct):
-    """A whole answer's message, or what a stream's chunk adds to it. Reasoning goes by two names."""
+    """A whole answer's message, or what a stream's chunk adds to it. Reasoning goes by two names, or is in the content."""
 
     content: str | list[Part] | None = None
     reasoning_content: str | None = None
@@ -145,13 +147,14 @@ class Produced(msgspec.Struct):
 
 
 class Choice(msgspec.Struct):
-    """One choice; Moonshot has a stream's usage here."""
+    """One choice; Moonshot has a stream's usage here, OpenRouter what ended an answer too early."""
 
     index: int | None = None
     message: Produced | None = None
     delta: Produced | None = None
     finish_reason: str | None = None
     usage: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
 
 
 class Answer(msgspec.Struct):
@@ -168,6 +171,13 @@ def text_of(content: str | list[Part] | None) -> str:
     if isinstance(content, list):
         return "".join(part.text or "" for part in content)
     return content or ""
+
+
+def thought_of(produced: Produced) -> str:
+    """What was thought, wherever the upstream puts it."""
+    parts = produced.content if isinstance(produced.content, list) else []
+    within = "".join(text_of(part.thinking) for part in parts)
+    return produced.reasoning_content or produced.reasoning or within
 
 
 request_decoder = msgspec.json.Decoder(Request)

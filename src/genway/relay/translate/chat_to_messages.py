@@ -75,6 +75,8 @@ def _serve(asked: Request) -> None:
         raise InvalidRequest("false in front of this model, which does not tell them", field="logprobs")
     if "audio" in (asked.modalities or ()):
         raise InvalidRequest("text alone in front of this model", field="modalities")
+    if asked.moderation is not None:
+        raise InvalidRequest("this model's vendor does not moderate by another's model", field="moderation")
 
 
 def _max_tokens(asked: Request, traits: Traits) -> int:

@@ -11,12 +11,13 @@ from genway.relay.translate import arguments, failures, json_tool, reading, stop
 from genway.relay.translate.messages_bodies import Answer, Citation, Produced, answer_decoder
 
 
-def answer(body: bytes, *, model: str, created: int | None = None) -> bytes:
+def answer(body: bytes, *, model: str, asked: bytes = b"", created: int | None = None) -> bytes:
     """The client's answer for the upstream's.
 
-    model: the name that the client asked by. created: seconds since 1970, now where left out. Raises
-    msgspec.DecodeError where `body` is no answer in this format.
+    model: the name that the client asked by. created: seconds since 1970, now where left out. asked: the client's
+    request, of which nothing is needed here. Raises msgspec.DecodeError where `body` is no answer in this format.
     """
+    del asked
     given = reading.decode(answer_decoder, body)
     if given.content is None:
         raise failures.no_answer(given.error)

@@ -37,8 +37,12 @@ class Stream:
     are numbered too: OpenAI's library puts nothing together that is not.
     """
 
-    def __init__(self, *, model: str, include_usage: bool, created: int) -> None:
-        """model: the name that the client asked by. created: seconds since 1970."""
+    def __init__(self, *, model: str, include_usage: bool, created: int, asked: bytes = b"") -> None:
+        """model: the name that the client asked by. created: seconds since 1970.
+
+        asked: the client's request, of which nothing is needed here.
+        """
+        del asked
         self._model = model
         self._created = created
         self._include_usage = include_usage

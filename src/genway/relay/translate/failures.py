@@ -87,9 +87,15 @@ def to_messages(status: int, body: bytes, *, request_id: str) -> tuple[int, byte
     return status, msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
 
 
-def no_answer(error: msgspec.Raw) -> msgspec.ValidationError:
-    """For an answer with status 200 that is none: some upstreams give an error so."""
-    return msgspec.ValidationError(_said(b'{"error":' + bytes(error or b"null") + b"}").message or "there is nothing in it")
+def no_answer(error: msgspec.Raw, reason: str = "") -> msgspec.ValidationError:
+    """For an answer with status 200 that is none: some upstreams give an error so. reason: why it ended, as far as it came."""
+    said = _said(b'{"error":' + bytes(error or b"null") + b"}").message
+    return msgspec.ValidationError(said or (unfinished(reason) if reason else "there is nothing in it"))
+
+
+def unfinished(reason: str) -> str:
+    """For an answer that ended for a `reason` which says that it is not whole."""
+    return f"the upstream ended its answer before it was whole: {reason}"
 
 
 def event_to_chat(error: bytes) -> bytes:

@@ -22,6 +22,16 @@ class Block(msgspec.Struct):
     content: str | list[Block] | dict[str, Any] | None = None
     is_error: bool | None = None
     thinking: str | None = None
+    tool_name: str | None = None
+    tool: ToolChange | None = None
+
+
+class ToolChange(msgspec.Struct):
+    """The tool that a block adds to a conversation, or takes out of it: by its name, or whole as its `definition`."""
+
+    name: str | None = None
+    server_name: str | None = None
+    definition: Tool | None = None
 
 
 class Source(msgspec.Struct):
@@ -35,8 +45,11 @@ class Source(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
+    """clear_at: `next_user_message` for instructions that are not to be seen any more once the user has spoken again."""
+
     role: str
-    content: str | list[Block]
+    content: str | list[Block] | None = None
+    clear_at: str | None = None
 
 
 class Tool(msgspec.Struct):
@@ -73,6 +86,8 @@ class Metadata(msgspec.Struct):
 
 
 class Request(msgspec.Struct):
+    """output_format: where older clients put what is in `output_config` today."""
+
     messages: list[Message]
     system: str | list[Block] | None = None
     max_tokens: int | None = None
@@ -84,6 +99,9 @@ class Request(msgspec.Struct):
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
+    output_format: Format | None = None
+    compaction: dict[str, Any] | None = None
+    inference_geo: str | None = None
     metadata: Metadata | None = None
 
 

@@ -14,9 +14,10 @@ import msgspec
 from genway.errors import InvalidRequest
 from genway.relay.translate import efforts, schemas
 from genway.relay.translate.failures import to_messages as error
-from genway.relay.translate.messages_bodies import Request, Tool, ToolChoice, request_decoder
+from genway.relay.translate.messages_bodies import Request, request_decoder
 from genway.relay.translate.messages_to_chat_answer import answer
 from genway.relay.translate.messages_to_chat_stream import Stream
+from genway.relay.translate.messages_to_chat_tools import choice, tools
 from genway.relay.translate.messages_to_chat_turns import messages
 from genway.relay.translate.reading import one_of, read
 from genway.relay.translate.traits import Traits
@@ -26,6 +27,7 @@ __all__ = ["Stream", "answer", "error", "request"]
 MOST_STOPS = 4
 LONGEST_USER = 128
 FORMAT_NAME = "answer"
+ANYWHERE = "global"
 
 
 def request(body: bytes, *, model: str, traits: Traits, anthropic_version: str = "") -> bytes:
@@ -35,10 +37,11 @@ def request(body: bytes, *, model: str, traits: Traits, anthropic_version: str =
     Raises InvalidRequest naming the field in the client's body.
     """
     asked = read(request_decoder, body)
+    _serve(asked)
     role = "developer" if traits.reasoning else "system"
     out: dict[str, Any] = {
         "model": model,
-        "messages": messages(asked, instructions_role=role, reasoning_content=traits.reasoning_content),
+        "messages": messages(asked, role, traits),
     }
     if asked.max_tokens is not None:
         if asked.max_tokens < 1:
@@ -48,7 +51,9 @@ def request(body: bytes, *, model: str, traits: Traits, anthropic_version: str =
         out |= {name: value for name in ("temperature", "top_p") if (value := getattr(asked, name)) is not None}
     if asked.stop_sequences and not traits.reasoning:
         out["stop"] = asked.stop_sequences[:MOST_STOPS]
-    _tools(asked, out)
+    if offered := tools(asked):
+        out["tools"] = [tool for _, tool in offered]
+        out |= choice(asked.tool_choice, offered)
     if effort := _effort(asked, traits, calls="tools" in out):
         out["reasoning_effort"] = effort
     _structure(asked, out)
@@ -59,48 +64,17 @@ def request(body: bytes, *, model: str, traits: Traits, anthropic_version: str =
     return msgspec.json.encode(out)
 
 
+def _serve(asked: Request) -> None:
+    """Raises InvalidRequest for what would silently be something else."""
+    if asked.compaction is not None:
+        raise InvalidRequest("this model's vendor does not shorten conversations", field="compaction")
+    if asked.inference_geo not in {None, ANYWHERE}:
+        raise InvalidRequest("this model's vendor is not told where to work", field="inference_geo")
+
+
 def _user(identity: str) -> str:
     """The same name for the same user, as short as the vendor wants it."""
     return identity if len(identity) <= LONGEST_USER else sha256(identity.encode()).hexdigest()
-
-
-def _tools(asked: Request, out: dict[str, Any]) -> None:
-    """The client's own tools; those that the other vendor's servers run are left out."""
-    tools = [_tool(tool, f"tools[{at}]") for at, tool in enumerate(asked.tools or ()) if tool.type in {None, "custom"}]
-    if not tools:
-        return
-    out["tools"] = tools
-    if asked.tool_choice is None:
-        return
-    choice = _choice(asked.tool_choice, {tool["function"]["name"] for tool in tools})
-    if choice is not None:
-        out["tool_choice"] = choice
-    if asked.tool_choice.disable_parallel_tool_use:
-        out["parallel_tool_calls"] = False
-
-
-def _tool(tool: Tool, where: str) -> dict[str, Any]:
-    if not tool.name:
-        raise InvalidRequest("the tool's name", field=f"{where}.name")
-    schema = tool.input_schema or {"type": "object", "properties": {}}
-    function: dict[str, Any] = {"name": tool.name, "parameters": schema}
-    if tool.description:
-        function["description"] = tool.description
-    if tool.strict is not None:
-        function["strict"] = tool.strict and schemas.can_be_strict(schema)
-    return {"type": "function", "function": function}
-
-
-def _choice(choice: ToolChoice, names: set[str]) -> str | dict[str, Any] | None:
-    match one_of(choice.type, ("auto", "any", "tool", "none"), "tool_choice.type"):
-        case "any":
-            return "required"
-        case "tool":
-            if not choice.name:
-                raise InvalidRequest("the tool's name", field="tool_choice.name")
-            return {"type": "function", "function": {"name": choice.name}} if choice.name in names else None
-        case word:
-            return word
 
 
 def _effort(asked: Request, traits: Traits, *, calls: bool) -> str | None:
@@ -117,11 +91,13 @@ def _effort(asked: Request, traits: Traits, *, calls: bool) -> str | None:
 
 
 def _structure(asked: Request, out: dict[str, Any]) -> None:
-    wanted = asked.output_config.format if asked.output_config else None
+    wanted, where = asked.output_config.format if asked.output_config else None, "output_config.format"
+    if wanted is None:
+        wanted, where = asked.output_format, "output_format"
     if wanted is None:
         return
-    one_of(wanted.type, ("json_schema",), "output_config.format.type")
+    one_of(wanted.type, ("json_schema",), f"{where}.type")
     if wanted.schema is None:
-        raise InvalidRequest("a JSON Schema", field="output_config.format.schema")
+        raise InvalidRequest("a JSON Schema", field=f"{where}.schema")
     schema = {"name": FORMAT_NAME, "schema": wanted.schema, "strict": schemas.can_be_strict(wanted.schema)}
     out["response_format"] = {"type": "json_schema", "json_schema": schema}

@@ -7,20 +7,25 @@ from typing import Any
 import msgspec
 
 from genway.relay.translate import arguments, failures, reading, stop_reasons, tool_ids, usage
-from genway.relay.translate.chat_bodies import Function, Produced, ToolCall, answer_decoder, text_of
+from genway.relay.translate.chat_bodies import Function, Produced, ToolCall, answer_decoder, text_of, thought_of
+from genway.relay.translate.messages_to_chat_tools import names
+from genway.relay.translate.tool_names import Names
 
 
-def answer(body: bytes, *, model: str) -> bytes:
+def answer(body: bytes, *, model: str, asked: bytes = b"") -> bytes:
     """The client's answer for the upstream's first choice.
 
-    model: the name that the client asked by. Raises msgspec.DecodeError where `body` is no answer in this format.
+    model: the name that the client asked by. asked: the client's request, whose names its tools have. Raises
+    msgspec.DecodeError where `body` is no answer in this format, or one that is not whole by its own word.
     """
     given = reading.decode(answer_decoder, body)
     if not given.choices:
         raise failures.no_answer(given.error)
     choice = given.choices[0]
+    if choice.finish_reason in stop_reasons.FAILURES:
+        raise failures.no_answer(choice.error or given.error, choice.finish_reason)
     message = choice.message or Produced()
-    content = _content(message)
+    content = _content(message, Names(lambda: names(asked)))
     called = any(block["type"] == "tool_use" for block in content)
     reason = stop_reasons.to_messages(choice.finish_reason, called=called)
     return msgspec.json.encode(
@@ -48,24 +53,24 @@ def refusal(text: str | None) -> dict[str, Any] | None:
     return {"type": "refusal", "category": None, "explanation": text} if text else None
 
 
-def _content(message: Produced) -> list[dict[str, Any]]:
+def _content(message: Produced, called: Names) -> list[dict[str, Any]]:
     """Thinking, then text, then calls. Another vendor's thinking has no signature."""
     blocks: list[dict[str, Any]] = []
-    if thought := message.reasoning_content or message.reasoning:
+    if thought := thought_of(message):
         blocks.append({"type": "thinking", "thinking": thought, "signature": ""})
     if text := text_of(message.content) or message.refusal:
         blocks.append({"type": "text", "text": text, "citations": None})
-    blocks += [_call(call) for call in message.tool_calls or ()]
+    blocks += [_call(call, called) for call in message.tool_calls or ()]
     if message.function_call:
-        blocks.append(_call(ToolCall(function=message.function_call)))
+        blocks.append(_call(ToolCall(function=message.function_call), called))
     return blocks
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
+def _call(call: ToolCall, called: Names) -> dict[str, Any]:
     function = call.function or Function()
     return {
         "type": "tool_use",
         "id": tool_ids.to_messages(call.id) if call.id else tool_ids.invented(),
-        "name": function.name or "",
+        "name": called.full(function.name or ""),
         "input": arguments.to_object(function.arguments),
     }

@@ -8,13 +8,16 @@ from typing import Any, Literal
 import msgspec
 
 from genway.relay.translate import arguments, failures, reading, stop_reasons, tool_ids, usage
-from genway.relay.translate.chat_bodies import Produced, ToolCall, answer_decoder, text_of
+from genway.relay.translate.chat_bodies import Produced, ToolCall, answer_decoder, text_of, thought_of
 from genway.relay.translate.messages_to_chat_answer import identity, refusal
+from genway.relay.translate.messages_to_chat_tools import names
+from genway.relay.translate.tool_names import Names
 
 _encode = msgspec.json.Encoder().encode
 
 KEEP_ALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'
 DONE = b"[DONE]"
+_NOTHING = msgspec.Raw()
 
 
 def _event(kind: str, body: dict[str, Any]) -> bytes:
@@ -53,13 +56,14 @@ class Stream:
     mixes its calls, or names them late.
     """
 
-    def __init__(self, *, model: str, include_usage: bool, created: int, input_tokens: int = 0) -> None:
+    def __init__(self, *, model: str, include_usage: bool, created: int, asked: bytes = b"", input_tokens: int = 0) -> None:
         """model: the name that the client asked by. input_tokens: what the message starts with saying.
 
-        include_usage and created have no place in this format.
+        asked: the client's request, whose names its tools have. include_usage and created have no place in this format.
         """
         self._model = model
         self._input_tokens = input_tokens
+        self._names = Names(lambda: names(asked))
         self._started = False
         self._closed = False
         self._index = -1
@@ -83,8 +87,7 @@ class Stream:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._break("the upstream sent a chunk that cannot be read")
         if not arguments.absent(chunk.error):
-            self._closed = True
-            return failures.event_to_messages(bytes(chunk.error))
+            return self._break("", chunk.error)
         out = b"" if self._started else self._start(chunk.id)
         if counts := usage.of_chat(chunk.usage):
             self._usage = counts
@@ -97,6 +100,8 @@ class Stream:
             self._usage = counts
         if choice.delta is not None:
             out += self._delta(choice.delta)
+        if choice.finish_reason in stop_reasons.FAILURES:
+            return out + self._break(failures.unfinished(choice.finish_reason), choice.error)
         if choice.finish_reason:
             self._finish_reason = choice.finish_reason
             out += self._flush()
@@ -109,15 +114,16 @@ class Stream:
         """
         if self._closed:
             return b""
-        if problem is None and not self._started:
+        if problem is None and self._index < 0 and not self._waiting:
             problem = "the upstream ended without an answer"
         if problem is not None and self._finish_reason is None:
             return self._break(problem)
         return self._close()
 
-    def _break(self, problem: str) -> bytes:
+    def _break(self, problem: str, error: msgspec.Raw = _NOTHING) -> bytes:
+        """The error event: the upstream's own `error` where there is one."""
         self._closed = True
-        return failures.broken_off_in_messages(problem)
+        return failures.broken_off_in_messages(problem) if arguments.absent(error) else failures.event_to_messages(bytes(error))
 
     def _start(self, completion_id: str | None) -> bytes:
         self._started = True
@@ -135,7 +141,7 @@ class Stream:
 
     def _delta(self, delta: Produced) -> bytes:
         out = b""
-        if thought := delta.reasoning_content or delta.reasoning:
+        if thought := thought_of(delta):
             out += self._add("thinking", thought)
         if text := text_of(delta.content):
             out += self._add("text", text)
@@ -165,12 +171,12 @@ class Stream:
         given = function.arguments if function else None
         text = arguments.to_text(given) if isinstance(given, dict) else given or ""
         block = self._calls.get(index)
-        if block is None or (name and self._is_another(block, call.id or "", text)):
+        if block is None or (name and self._is_another(block, call.id or "", name, text)):
             block = self._calls[index] = _Block("tool_use")
             self._waiting.append(block)
         block.id = block.id or call.id or ""
         block.name = block.name or name
-        if text:
+        if text and (block.fragments or not arguments.none_in(text)):
             if block is self._open:
                 block.fragments.append(text)
                 return self._delta_head + _encode(text) + b"}}\n\n"
@@ -179,11 +185,14 @@ class Stream:
         return self._advance()
 
     @staticmethod
-    def _is_another(block: _Block, identity: str, text: str) -> bool:
-        """Whether a named delta under a known index is of another call: by its id, else because `block` lacks nothing."""
+    def _is_another(block: _Block, identity: str, name: str, text: str) -> bool:
+        """Whether a named delta under a known index is of another call.
+
+        It is by its id, else by its name, else because `block` lacks nothing.
+        """
         if identity:
             return bool(block.id) and identity != block.id
-        return bool(text) and block.complete
+        return name != (block.name or name) or (bool(text) and block.complete)
 
     def _advance(self) -> bytes:
         """Open waiting blocks as far as those before them are complete and calls have their names."""
@@ -218,7 +227,7 @@ class Stream:
             case "tool_use":
                 self._called = True
                 identity = tool_ids.to_messages(block.id) if block.id else tool_ids.invented()
-                content |= {"id": identity, "name": block.name, "input": {}}
+                content |= {"id": identity, "name": self._names.full(block.name), "input": {}}
         out += _event("content_block_start", {"index": self._index, "content_block": content})
         head = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":'
         self._delta_head = head % (self._index, *_DELTAS[block.kind])

@@ -13,6 +13,10 @@ NEVER_STRICT = frozenset(
     ("allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "patternProperties")
 )
 
+# Keywords whose members are schemas by any name, and those that hold no schema.
+_NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions"))
+_VALUES = frozenset(("default", "const", "enum", "examples"))
+
 
 class _CannotBeSaid(Exception):
     pass
@@ -20,8 +24,15 @@ class _CannotBeSaid(Exception):
 
 def can_be_strict(schema: Any) -> bool:
     """Whether OpenAI takes the schema as strict: every object is closed and requires all its members."""
+    try:
+        return _strict(schema)
+    except RecursionError:
+        return False
+
+
+def _strict(schema: Any) -> bool:
     if isinstance(schema, list):
-        return all(can_be_strict(each) for each in schema)
+        return all(_strict(each) for each in schema)
     if not isinstance(schema, dict):
         return True
     if NEVER_STRICT & schema.keys():
@@ -29,10 +40,44 @@ def can_be_strict(schema: Any) -> bool:
     members = schema.get("properties")
     if isinstance(members, dict) or schema.get("type") == "object":
         members = members if isinstance(members, dict) else {}
-        if schema.get("additionalProperties") is not False or set(members) - set(schema.get("required") or ()):
+        required = schema.get("required") or []
+        if schema.get("additionalProperties") is not False or not isinstance(required, list):
+            return False
+        if any(name not in required for name in members):
             return False
         schema = members | {"$defs": schema.get("$defs")}
-    return all(can_be_strict(each) for each in schema.values())
+    return all(_strict(each) for each in schema.values())
+
+
+def for_chat(schema: dict[str, Any]) -> dict[str, Any]:
+    """A tool's schema as OpenAI takes it: an object says that it has no members, a list that it may hold anything.
+
+    One that is nested too deeply for us to look into stays as it is.
+    """
+    try:
+        out: dict[str, Any] = {"type": "object"} | _with_items(schema)
+    except RecursionError:
+        return schema
+    if out["type"] == "object" and not isinstance(out.get("properties"), dict):
+        out["properties"] = {}
+    return out
+
+
+def _with_items(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_with_items(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name in _NAMED and isinstance(value, dict):
+            out[name] = {member: _with_items(each) for member, each in value.items()}
+        else:
+            out[name] = value if name in _VALUES else _with_items(value)
+    kind = schema.get("type")
+    if "items" not in schema and (kind == "array" or (isinstance(kind, list) and "array" in kind)):
+        out["items"] = {}
+    return out
 
 
 def for_messages(schema: Any) -> dict[str, Any] | None:
@@ -48,7 +93,7 @@ def for_messages(schema: Any) -> dict[str, Any] | None:
 
 
 def _closed(schema: Any) -> dict[str, Any]:
-    if not isinstance(schema, dict) or "definitions" in schema:
+    if not isinstance(schema, dict) or "definitions" in schema or not isinstance(schema.get("description", ""), str):
         raise _CannotBeSaid
     rest = dict(schema)
     out: dict[str, Any] = {}
@@ -63,7 +108,7 @@ def _closed(schema: Any) -> dict[str, Any]:
         out |= {name: rest.pop(name) for name in ("enum", "const") if name in rest}
     elif variants is not None:
         out["allOf" if variants == "allOf" else "anyOf"] = [_closed(each) for each in _listed(rest.pop(variants))]
-    elif isinstance(kind, list):
+    elif isinstance(kind, list) and all(isinstance(each, str) for each in kind):
         alone = {"null": {"type": "null"}}
         out["anyOf"] = [_closed(alone.get(each) or {"type": each} | rest) for each in kind]
         rest = {}

@@ -12,13 +12,20 @@ FINISH_REASONS = {
     "refusal": "content_filter",
 }
 
+# Mistral's `model_length`, and Zhipu's `sensitive` and `model_context_window_exceeded`, are in no other format.
 STOP_REASONS = {
     "stop": "end_turn",
     "length": "max_tokens",
+    "model_length": "max_tokens",
+    "model_context_window_exceeded": "model_context_window_exceeded",
     "tool_calls": "tool_use",
     "function_call": "tool_use",
     "content_filter": "refusal",
+    "sensitive": "refusal",
 }
+
+# Reasons that say that the answer is not whole: OpenRouter's and Mistral's, DeepSeek's, Zhipu's, and that of vLLM and SGLang.
+FAILURES = frozenset(("error", "insufficient_system_resource", "network_error", "abort"))
 
 
 def to_chat(stop_reason: str | None, *, called: bool) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from hashlib import sha256
 from uuid import uuid4
 
 ALLOWED = re.compile(r"[A-Za-z0-9_-]+")
@@ -31,6 +32,13 @@ def to_chat(identity: str) -> str:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return identity
+
+
+def within(identity: str, longest: int) -> str:
+    """`identity` in at most so many letters, always the same ones; 0: it may have any number."""
+    if not longest or len(identity) <= longest:
+        return identity
+    return f"call_{sha256(identity.encode()).hexdigest()[:32]}"[:longest]
 
 
 def invented() -> str:

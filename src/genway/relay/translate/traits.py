@@ -30,7 +30,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `output_config.format`. max_tokens: asked for where the client states none; ceiling: the most it takes, 0 unknown.
     reasoning: OpenAI's rules for models that think (`max_completion_tokens`, role developer, no `stop`).
     effort_with_tools: thinks although tools are sent. reasoning_content: wants its earlier reasoning sent back under that
-    name. stream_usage: takes `stream_options`.
+    name. stream_usage: takes `stream_options`. longest_id: the most letters of a call's id, 0 unlimited. signed_thinking:
+    refuses earlier thinking that has no signature.
     """
 
     thinking: tuple[Literal["adaptive", "budget"], ...] = ()
@@ -46,6 +47,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     effort_with_tools: bool = True
     reasoning_content: bool = False
     stream_usage: bool = True
+    longest_id: int = 0
+    signed_thinking: bool = False
 
     def within_ceiling(self, tokens: int) -> int:
         return min(tokens, self.ceiling) if self.ceiling else tokens
