@@ -82,9 +82,15 @@ def test_what_is_not_there_cannot_be_had_and_the_refusal_says_what_there_is(paye
         take(payer, 8_001)
     with pytest.raises(BudgetExceeded, match=r"may cost 0\.000401 and the key's budget has 0\.0004 left"):
         take(payer, 401, key=1)
+    for besides, left in ((7_900, "0.0001"), (8_200, "0.00")):
+        with pytest.raises(InsufficientBalance, match=rf"the balance is {left};"):
+            take(payer, 500, besides=besides)
     assert payer.balance() == (8_000, 0)
     assert payer.open_leases() == []
     payer.check()
+    payer.top_up(-9_000)
+    with pytest.raises(InsufficientBalance, match=r"the balance is -0\.001;"):
+        take(payer, 1, besides=200)
 
 
 def test_credit_can_be_lent_and_money_without_limit_too(payer: Payer) -> None:

@@ -15,7 +15,7 @@ from genway.access import store as access
 from genway.billing import ledger
 from genway.db import Database
 from genway.db.tables import accounts, balances, entries, metadata, transfers
-from genway.errors import Conflict, InsufficientBalance
+from genway.errors import Conflict, InsufficientBalance, InvalidRequest
 from genway.vault import Vault
 
 
@@ -45,6 +45,18 @@ def test_money_goes_from_available_to_held_to_revenue(database: Database, accoun
         lambda connection: connection.execute(select(balances.c.amount).where(balances.c.book == "live:revenue")).scalar_one()
     )
     assert revenue == 30
+    assert audit(database) == []
+
+
+def test_a_book_never_has_more_than_the_database_can_count(database: Database, account: str) -> None:
+    top_up(database, account, 2**61)
+    top_up(database, account, 2**61)
+    for amount in (1, 2**61):
+        with pytest.raises(InvalidRequest, match="to all accounts together"):
+            top_up(database, account, amount)
+    top_up(database, account, -5)
+    top_up(database, account, 5)
+    assert balance(database, account) == (2**62, 0)
     assert audit(database) == []
 
 

@@ -100,6 +100,19 @@ async def test_a_database_that_cannot_commit_changes_nothing_and_says_so(opened:
     assert await opened.write(lambda connection: add(connection, 2)) == 2
 
 
+@pytest.mark.parametrize("url", ["sqlite:////nowhere/x.sqlite3", "postgresql+psycopg://nobody@127.0.0.1:1/nothing"])
+async def test_a_database_that_cannot_be_reached_is_unavailable_to_readers_too(url: str) -> None:
+    away = Database(url, readers=1)
+    with pytest.raises(Unavailable, match="cannot be read"):
+        await away.read(count)
+    away.close()
+
+
+async def test_what_is_wrong_with_a_reading_itself_is_told_as_it_is(opened: Database) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await opened.read(lambda connection: 1 // count(connection))
+
+
 async def test_a_closed_database_takes_nothing_more(opened: Database) -> None:
     opened.close()
     with pytest.raises(Unavailable):

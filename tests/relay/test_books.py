@@ -92,15 +92,16 @@ class Books(RuleBasedStateMachine):
         async def begin() -> Reservation:
             return worker.meter.reserve(caller, amount) or await worker.meter.fetch(caller, amount)
 
+        promised = sum(call.amount for call in worker.calls if call.key == key and call.late)
         try:
             reservation = self.run(begin())
         except BudgetExceeded:
             row = self.payer.key(caller)
             assert row.budget is not None
-            assert row.budget - row.spent - row.held < amount
+            assert row.budget - row.spent - row.held - promised < amount
         except InsufficientBalance:
             available, _ = self.payer.balance()
-            assert available < amount
+            assert available - promised < amount
         except Unavailable:
             assert self.payer.database.fails or worker.meter._problem
         else:

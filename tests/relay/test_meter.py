@@ -5,9 +5,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from genway.access import store as access
+from genway.access.model import Caller
 from genway.billing import leases
 from genway.errors import BudgetExceeded, InsufficientBalance, Unauthenticated, Unavailable
 from genway.relay import meter as meter_module
@@ -205,6 +207,26 @@ async def test_a_revoked_key_gets_no_new_lease(payer: Payer) -> None:
     payer.check_closed()
 
 
+async def test_a_budget_that_is_changed_counts_at_once_although_a_lease_is_out(payer: Payer) -> None:
+    meter = payer.meter()
+    await payer.call(meter, 300)
+
+    def edited(budget: int | None) -> Caller:
+        changes = {"budget": budget}
+        payer.write(lambda connection: access.change_key(connection, payer.caller.key_id, changes))
+        return msgspec.structs.replace(payer.caller, budget=budget)
+
+    limited = edited(400)
+    for _ in range(2):
+        with pytest.raises(BudgetExceeded, match=r"the key's budget has 0\.0001 left"):
+            await payer.call(meter, 101, caller=limited)
+    await payer.call(meter, 100, caller=limited)
+    assert meter.reserve(edited(None), 1) is None
+    await payer.call(meter, 1_000, caller=edited(None))
+    await meter.stop()
+    payer.check_closed()
+
+
 async def test_a_process_that_was_taken_for_dead_notices_and_begins_anew(payer: Payer) -> None:
     meter, other = payer.meter("one"), payer.meter("two")
     stream = await reserve(payer, meter, 200)
@@ -398,6 +420,25 @@ async def test_the_keeper_returns_what_rests(payer: Payer, monkeypatch: pytest.M
     meter.start()
     await payer.call(meter, 10)
     payer.now += 6
+    until = time.monotonic() + 10
+    while payer.open_leases():
+        assert time.monotonic() < until
+        await asyncio.sleep(0)
+    await meter.stop()
+    payer.check_closed()
+
+
+async def test_a_clock_that_is_set_back_holds_up_neither_what_rests_nor_the_leases_of_the_dead(
+    payer: Payer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meter_module, "KEEP_SECONDS", 0.001)
+    monkeypatch.setattr(meter_module, "RENEW_SECONDS", 0.001)
+    meter = payer.meter()
+    meter.start()
+    await payer.call(meter, 10)
+    payer.now -= 3_600
+    await payer.call(payer.meter("dead"), 10)
+    payer.now += 61
     until = time.monotonic() + 10
     while payer.open_leases():
         assert time.monotonic() < until

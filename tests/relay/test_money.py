@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import Connection
 
+from genway.access import store as access
 from genway.billing import ledger, money
 from genway.billing.prices import Price, set_price
 from genway.config import load
@@ -223,6 +224,20 @@ async def test_an_empty_account_gets_nothing_that_has_a_price(till: Till, vendor
     till.purse("gw_live_of_one_without", 0)
     number = len(vendor.requests)
     told = await till.chat(MODEL, key="gw_live_of_one_without")
+    assert (told.status, told.json["error"]["code"]) == (429, "insufficient_quota")
+    assert len(vendor.requests) == number
+
+
+@pytest.mark.never_straight("a refusal takes words")
+async def test_a_budget_that_is_lowered_holds_from_the_next_call_on(till: Till, vendor: RawVendor) -> None:
+    secret = "gw_live_of_one_with_a_budget"
+    key_id = till.key(secret, budget=1_000_000)
+    vendor.answer = whole(chat_answer())
+    assert (await till.chat(MODEL, key=secret)).status == 200
+    till.write(lambda connection: access.change_key(connection, key_id, {"budget": 20}))
+    till.forget_callers()
+    number = len(vendor.requests)
+    told = await till.chat(MODEL, key=secret)
     assert (told.status, told.json["error"]["code"]) == (429, "insufficient_quota")
     assert len(vendor.requests) == number
 

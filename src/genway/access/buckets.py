@@ -39,6 +39,11 @@ class Bucket:
         self._fill(now)
         return max(int(self._level), 0)
 
+    def ready_in(self, now: float) -> float:
+        """In how many seconds one can be taken; 0 where it can now."""
+        self._fill(now)
+        return max(1 - self._level, 0.0) * 60 / self.most
+
     def full_in(self, now: float) -> float:
         """In how many seconds all of it is there again."""
         self._fill(now)

@@ -8,13 +8,14 @@ import msgspec
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """The holder of a valid key."""
+    """The holder of a valid key. budget: the most it may ever spend, in millionths; None is without limit."""
 
     account_id: str
     key_id: str
     name: str
     mode: Literal["live", "test"]
     admin: bool = False
+    budget: int | None = None
     requests_per_minute: int | None = None
     concurrent_tasks: int | None = None
     tokens_per_minute: int | None = None

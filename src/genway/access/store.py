@@ -193,6 +193,7 @@ def authenticate(connection: Connection, hashed: str, now: float) -> Caller:
         name=row.name,
         mode=row.mode,
         admin=row.admin,
+        budget=row.budget,
         requests_per_minute=row.requests_per_minute,
         concurrent_tasks=row.concurrent_tasks,
         tokens_per_minute=row.tokens_per_minute,

@@ -143,10 +143,11 @@ def open_lease(
         amount = min(amount, max(need, left // SHARE))
     free = ledger.spendable(connection, account_id, mode, lock=True)
     if free is not None:
+        owed = min(free, 0)
         free -= besides
         if free < need:
             raise InsufficientBalance(
-                f"this may cost {money.show(need)} and the balance is {money.show(free)}; top the account up"
+                f"this may cost {money.show(need)} and the balance is {money.show(max(free, owed))}; top the account up"
             )
         amount = min(amount, max(need, free // SHARE))
     amount += besides

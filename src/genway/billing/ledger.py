@@ -88,9 +88,15 @@ def open_books(connection: Connection, account_id: str, mode: str) -> None:
 
 
 def top_up(connection: Connection, account_id: str, mode: str, amount: int, memo: str, now: float) -> None:
-    """Add to an account's balance; a negative amount corrects an earlier one. Raises InvalidRequest for 0."""
+    """Add to an account's balance; a negative amount corrects an earlier one.
+
+    Raises InvalidRequest for 0, and where all that accounts were given is more than a database can count.
+    """
     if amount == 0:
         raise InvalidRequest("an amount other than 0", field="amount")
+    given = -connection.execute(_locked_balance, {"b": f"{mode}:outside"}).scalar_one()
+    if abs(given + amount) > money.LARGEST:
+        raise InvalidRequest(f"at most {money.show(money.LARGEST)} can be given to all accounts together", field="amount")
     _transfer(
         connection,
         NewTransfer("topup", account_id, mode, None, amount, memo, now),

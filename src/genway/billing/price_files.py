@@ -79,8 +79,8 @@ class _Fault(Exception):
         super().__init__(f"line {line}: {why}")
 
 
-def read(name: str, content: bytes) -> Contents:
-    """The prices of a file, whose shape its name's ending tells.
+def read(name: str, content: bytes, *, may_be_empty: bool = False) -> Contents:
+    """The prices of a file, whose shape its name's ending tells. may_be_empty: as `write` writes it where there are none.
 
     Raises InvalidRequest, naming the first line that makes no sense and how many more there are; nothing of such a file counts.
     """
@@ -105,7 +105,7 @@ def read(name: str, content: bytes) -> Contents:
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise InvalidRequest(faults[0] + more, field=name)
-    if not found:
+    if not found and (left_out or not may_be_empty):
         raise InvalidRequest("there is no price in it", field=name)
     return Contents(tuple(found.values()), dict(+left_out))
 
@@ -119,6 +119,8 @@ def write(prices: Sequence[Price], *, as_csv: bool = False) -> str:
         writer.writerow(["model", "operation", "unit", "amount"])
         writer.writerows([price.model, price.operation, price.unit, money.show(price.amount)] for price in ordered)
         return table.getvalue()
+    if not ordered:
+        return "price = []\n"
     blocks = []
     for (model, operation), group in groupby(ordered, key=lambda price: (price.model, price.operation)):
         head = [f"model = {json.dumps(model, ensure_ascii=False)}"]

@@ -146,18 +146,25 @@ def set_prices(connection: Connection, wanted: Sequence[Price], now: float) -> l
             raise InvalidRequest("0 or more", field="amount")
     stored = [msgspec.structs.replace(price, id=f"prc_{uuid7().hex}", created_at=now) for price in wanted]
     if stored:
-        connection.execute(
-            _retire_same, [{"m": price.model, "o": price.operation, "u": price.unit, "t": now} for price in stored]
-        )
+        remove_prices(connection, stored, now)
         connection.execute(insert(prices), [msgspec.structs.asdict(price) | {"retired_at": None} for price in stored])
     return stored
 
 
 def remove_price(connection: Connection, price: Price, now: float) -> None:
     """Let the list's price count again. Raises NotFound where none was set."""
-    same = {"m": price.model, "o": price.operation, "u": price.unit, "t": now}
-    if not connection.execute(_retire_same, same).rowcount:
+    if not connection.execute(_retire_same, _same(price, now)).rowcount:
         raise NotFound(f"no price was set for {price.model}, {price.operation}, by the {price.unit}")
+
+
+def remove_prices(connection: Connection, unwanted: Sequence[Price], now: float) -> None:
+    """Let what counts without these count again."""
+    if unwanted:
+        connection.execute(_retire_same, [_same(price, now) for price in unwanted])
+
+
+def _same(price: Price, now: float) -> dict[str, str | float]:
+    return {"m": price.model, "o": price.operation, "u": price.unit, "t": now}
 
 
 def quote(operation: AnyOperation, model: str, book: Sequence[Price], currency: str) -> Quote:

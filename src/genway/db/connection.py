@@ -77,13 +77,22 @@ class Database:
         return future.result()
 
     async def read(self, work: Write[T]) -> T:
-        """Run `work` on a connection of its own; all it reads is of one moment, and committed."""
+        """Run `work` on a connection of its own; all it reads is of one moment, and committed.
+
+        What `work` raises is raised here. Raises Unavailable if the database cannot be read.
+        """
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work)
 
     def read_now(self, work: Write[T]) -> T:
         """`read` for code outside an event loop."""
-        with self._read_engine.connect() as connection:
-            return work(connection)
+        try:
+            with self._read_engine.connect() as connection:
+                return work(connection)
+        except Exception as error:
+            if not _concerns_all(error):
+                raise
+            log.error("database.read_failed", error=str(error))
+            raise Unavailable("the database cannot be read now") from error
 
     def close(self) -> None:
         """Finish what is queued and let go of the database."""

@@ -336,7 +336,7 @@ objects = Table(
     Column("mode", String, primary_key=True),
     Column("id", String, primary_key=True),
     Column("key_id", String, nullable=False),
-    Column("kind", String, nullable=False),  # responses, items, conversations, files, message_files, batches, message_batches
+    Column("kind", String, nullable=False),  # `relay.objects.Sort`
     Column("channel_id", String, nullable=False),
     Column("credential", String, nullable=False, default=""),  # which of the channel's keys: the start of its hash
     Column("model", String, nullable=False, default=""),

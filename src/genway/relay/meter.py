@@ -43,8 +43,8 @@ MOST_WAITING = 20_000  # calls that are over and not on record; with more of the
 class Purse(msgspec.Struct):
     """What a key may spend in this process: one lease, which gives way to a new one before it runs out.
 
-    lease_id: empty while there is none. left: of the lease, beside `reserved`, which is set aside for calls under way.
-    spent: by calls that are over, of whatever lease.
+    caller: as the key was when the lease was taken. lease_id: empty while there is none. left: of the lease, beside
+    `reserved`, which is set aside for calls under way. spent: by calls that are over, of whatever lease.
     low: with less than this `left` a new lease is fetched ahead, not before refill_at. want: how much the next one should
     have beside what is reserved, in millionths. waiting: how many are about to change the lease.
     """
@@ -142,7 +142,7 @@ class Meter:
         if amount <= 0:
             return Reservation(None, 0)
         purse = self._purses.get(caller.key_id)
-        if purse is None or purse.left < amount:
+        if purse is None or purse.left < amount or purse.caller.budget != caller.budget:
             return None
         purse.left -= amount
         purse.reserved += amount
@@ -164,6 +164,7 @@ class Meter:
                 reservation = self.reserve(caller, amount)  # somebody who was here before may have fetched enough for us too
                 if reservation is None:
                     await self._renew_whole(purse, amount)
+                    purse.caller = caller
                     purse.left -= amount
                     purse.reserved += amount
                     reservation = Reservation(purse, amount)
@@ -380,7 +381,8 @@ class Meter:
         """Begin to return what nobody has used for a while."""
         now = self._clock()
         for key_id, purse in list(self._purses.items()):
-            if purse.waiting or now - purse.used_at <= self._settings.idle_lease_seconds:
+            # A clock that was set back would keep it until the old time is reached again.
+            if purse.waiting or 0 <= now - purse.used_at <= self._settings.idle_lease_seconds:
                 continue
             if purse.reserved <= 0:
                 del self._purses[key_id]
@@ -401,13 +403,15 @@ class Meter:
 
     async def _keep(self) -> None:
         """Return what rests, renew the others."""
-        renewed = self._clock()
+        loop = asyncio.get_running_loop()
+        every = min(RENEW_SECONDS, self._settings.lease_seconds / 3)
+        renewed = loop.time()
         while True:
             await asyncio.sleep(KEEP_SECONDS)
             try:
                 self.tidy()
-                if self._clock() - renewed > RENEW_SECONDS:
-                    renewed = self._clock()
+                if loop.time() - renewed > every:
+                    renewed = loop.time()
                     await self.renew()
             except Unavailable:
                 continue
