@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from genway.providers.base import ProviderError, VendorOutOfCredit
+from genway.providers.base import ProviderError, VendorKeyRefused, VendorOutOfCredit
 from genway.providers.http import Answer
 from genway.providers.relaying import RelayProvider
 
 VERSION = "2023-06-01"
+OF_THE_ACCOUNT: dict[str, type[ProviderError]] = {
+    "Your credit balance is too low": VendorOutOfCredit,
+    "You have reached your specified API usage limits": VendorOutOfCredit,
+    "This organization has been disabled": VendorKeyRefused,
+}
+"""How messages begin that speak of the operator's account, under a status and a type that blame the request."""
 
 
 class Anthropic(RelayProvider):
@@ -24,9 +30,9 @@ class Anthropic(RelayProvider):
     }
 
     def verdict(self, answer: Answer, submitting: bool) -> type[ProviderError]:
-        # The vendor says this under a status and a type that blame the request.
-        if answer.status == 400 and answer.message.startswith("Your credit balance is too low"):
-            return VendorOutOfCredit
+        for beginning, error in OF_THE_ACCOUNT.items() if answer.status == 400 else ():
+            if answer.message.startswith(beginning):
+                return error
         return super().verdict(answer, submitting)
 
     def signing(self, secret: str) -> dict[str, str]:

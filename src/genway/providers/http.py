@@ -37,7 +37,9 @@ CONNECT_SECONDS = 15.0
 
 CREDIT = re.compile(
     r"insufficient[ _](user[ _])?(quota|balance|credit|fund)|(not|n't)( have)? enough (credit|balance|point|quota)"
-    r"|(out of|no remaining) (credit|balance)|余额不足|额度不足|积分不足|点数不足",
+    r"|(out of|no remaining) (credit|balance)|余额不足|额度不足|积分不足|点数不足"
+    # what the vendors of text say by a code
+    r"|\b(credit_balance_exhausted|billing_not_active|billing_hard_limit_reached|exceeded_current_quota_error|arrearage)\b",
     re.IGNORECASE,
 )
 MODERATION = re.compile(

@@ -7,6 +7,7 @@ format is a class with a few constants.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlencode
@@ -14,13 +15,25 @@ from urllib.parse import urlencode
 import msgspec
 
 from genway.operations import Operation
-from genway.providers.base import Failed, Finished, ProviderError, Running, Submission, Submitted, VendorLost, VendorRefused
+from genway.providers.base import (
+    Failed,
+    Finished,
+    ProviderError,
+    Running,
+    Submission,
+    Submitted,
+    VendorDown,
+    VendorLost,
+    VendorRefused,
+)
 from genway.providers.http import Answer, HttpProvider
 
 Wire = Literal["openai", "anthropic"]
 SHORTEST_SECRET = 8  # a server that wants no key is often given a word, which is to be seen in other texts as well
 # Refusals of these statuses may repeat what the client wrote, so their message says nothing of the channel's account.
 ABOUT_THE_REQUEST = frozenset({400, 404, 409, 413, 415, 422})
+# A key, or its project, may be kept from a model or from one kind of call, and is good for all others.
+KEPT_FROM = re.compile(r"\bmodel_not_found\b|\bmissing_scope\b|\bmissing scopes\b", re.IGNORECASE)
 
 
 class RelayProvider(HttpProvider):
@@ -28,6 +41,7 @@ class RelayProvider(HttpProvider):
 
     families: patterns of the model names it has (`gpt-*`). A channel that lists its models has those and no others; one
     with an address of its own and no list takes any name. options: the channel options that only this provider has.
+    ending: how addresses of its format mostly end.
     """
 
     operations: ClassVar[tuple[type[Operation], ...]] = ()
@@ -36,6 +50,7 @@ class RelayProvider(HttpProvider):
     paths: ClassVar[Mapping[str, str]] = {}
     families: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[tuple[str, ...]] = ()
+    ending: ClassVar[str] = "/v1"
 
     _trying = ""
 
@@ -66,6 +81,8 @@ class RelayProvider(HttpProvider):
     def verdict(self, answer: Answer, submitting: bool) -> type[ProviderError]:
         if answer.status in ABOUT_THE_REQUEST:
             answer = msgspec.structs.replace(answer, message="")
+        elif answer.status in {401, 403} and KEPT_FROM.search(f"{answer.code} {answer.message}"):
+            return VendorLost
         return super().verdict(answer, submitting)
 
     def clean(self, text: str) -> str:
@@ -91,7 +108,10 @@ class RelayProvider(HttpProvider):
                 answer: Any = await self.call("GET", path)
             except ProviderError as error:
                 which = f"the key {fingerprint(secret)}: " if len(self.secrets) > 1 else ""
-                raise type(error)(f"{which}{error.message}", retry_after=error.retry_after) from None
+                hint = ""
+                if isinstance(error, VendorLost | VendorDown) and not self.address.endswith(self.ending):
+                    hint = f"; is {self.address} right? Addresses of this format mostly end in {self.ending}"
+                raise type(error)(f"{which}{error.message}{hint}", retry_after=error.retry_after) from None
             finally:
                 self._trying = ""
             models = answer.get("data") if isinstance(answer, dict) else None

@@ -86,7 +86,7 @@ def test_it_tells_how_far_it_is_and_then_what_came_out(worker: Worker, job: Rend
 def test_it_runs_at_low_priority(worker: Worker, job: RenderJob) -> None:
     worker.say(endless(job))
     worker.answer()
-    assert psutil.Process(worker.process.pid).nice() == 10
+    assert psutil.Process(worker.process.pid).nice() == min(psutil.Process().nice() + 10, 19)
 
 
 def test_a_job_that_cannot_be_done_is_answered_with_the_reason(worker: Worker, job: RenderJob) -> None:

@@ -250,6 +250,21 @@ def test_the_number_of_items_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(talk.conversation._items) == len(talk.conversation._sizes) == 10
 
 
+def test_words_without_end_are_mistakes_and_so_are_instructions() -> None:
+    talk = Talk()
+    long = "x" * 200_000
+    for item in (
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": long}]},
+        {"type": "function_call_output", "call_id": "call_1", "output": long},
+        {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": long},
+    ):
+        assert talk.send("conversation.item.create", item=item)[0]["error"]["code"] == "too_large"
+    told = talk.send("response.create", response={"instructions": long})[0]["error"]
+    assert (told["code"], told["param"]) == ("too_large", "response.instructions")
+    sound = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": long, "transcript": "Hi"}]}
+    assert talk.send("conversation.item.create", item=sound)[0]["type"] == "conversation.item.added"
+
+
 def test_an_item_and_settings_that_are_too_large_are_mistakes_and_nothing_of_them_stays() -> None:
     talk = Talk()
     large = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x" * 5_000_000}]}

@@ -10,7 +10,8 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from genway.errors import InvalidRequest
-from providers.local.echo.asking import WEATHER, ask, openai_sdk, streamed, told
+from genway.providers.local import echo
+from providers.local.echo.asking import WEATHER, ask, event, openai_sdk, streamed, told
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 TOOLS = [
@@ -186,3 +187,22 @@ def test_what_is_wrong_is_named(body: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         ask("responses", **body)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("more", [{}, {"tools": TOOLS, "tool_choice": "required"}, {"max_output_tokens": 2}])
+def test_what_was_begun_is_told_again_as_it_ends_with_the_same_events(more: dict[str, Any]) -> None:
+    asked = {"model": "m", "input": "genway:reasoning one two three", "background": True, "metadata": {"a": "b"}, **more}
+    first = streamed("responses", **asked)
+    ended, events_again = echo.response_again(asked, first[0][1]["response"])
+    assert [event(raw) for raw in events_again] == first
+    assert ended == first[-1][1]["response"]
+    assert ended["background"] is True
+    assert echo.response_again(asked, ended)[0] == ended
+
+
+def test_a_stream_that_was_made_to_break_is_whole_when_it_is_told_again() -> None:
+    asked = {"model": "m", "input": "genway:fail_after=3 one two"}
+    begun = streamed("responses", **asked)
+    assert begun[-1][1]["type"] == "error"
+    told_again = [event(raw)[0] for raw in echo.response_again(asked, begun[0][1]["response"])[1]]
+    assert told_again[-1] == "response.completed"

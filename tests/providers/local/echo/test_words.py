@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ def test_pieces_and_chunks_put_together_are_the_text(text: str) -> None:
 )
 def test_tokens_are_words_and_single_characters(text: str, tokens: int) -> None:
     assert count(text) == tokens
+
+
+@pytest.mark.parametrize("text", ["a" + " " * 2_000_000, "é" + "\u3000" * 2_000_000, " " * 2_000_000, "é \x1c" * 300_000])
+def test_spaces_without_end_are_no_work(text: str) -> None:
+    before = time.process_time()
+    assert "".join(chunks(text)) == "".join(pieces(text)) == text
+    count(text)
+    assert time.process_time() - before < 5
 
 
 def test_all_words_are_read() -> None:

@@ -7,7 +7,7 @@ formats of OpenAI and of Anthropic. The answer's `model` is one of `models()` an
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from genway.errors import InvalidRequest
@@ -16,7 +16,7 @@ from genway.providers.local.echo.answers import Streamed, Whole
 if TYPE_CHECKING:
     from genway.providers.local.echo.realtime import Conversation
 
-__all__ = ["SLOW", "Streamed", "Whole", "answer", "answer_form", "conversation", "models"]
+__all__ = ["SLOW", "Streamed", "Whole", "answer", "answer_form", "conversation", "models", "response_again"]
 
 SLOW = frozenset(
     {"embeddings", "image_generations", "image_edits", "image_variations", "speech", "transcriptions", "translations"}
@@ -74,6 +74,12 @@ def conversation(request_id: str, *, created: int, legacy: bool, transcribes: bo
     """A realtime session; see `realtime.Conversation`."""
     begun: Conversation = _module("realtime").Conversation(request_id, created=created, legacy=legacy, transcribes=transcribes)
     return begun
+
+
+def response_again(asked: dict[str, Any], response: dict[str, Any]) -> tuple[dict[str, Any], Iterator[bytes]]:
+    """A response that was given or begun, as it ended, and the events of its stream; see `responses.again`."""
+    told: tuple[dict[str, Any], Iterator[bytes]] = _module("responses").again(asked, response)
+    return told
 
 
 def _made(path: str, *arguments: object, **options: object) -> Whole | Streamed:

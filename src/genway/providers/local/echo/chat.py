@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from genway.errors import InvalidRequest
-from genway.providers.local.echo import failures, words
+from genway.providers.local.echo import chat_audio, failures, words
 from genway.providers.local.echo.answers import (
     EVENTS,
     Streamed,
@@ -21,6 +21,7 @@ from genway.providers.local.echo.answers import (
     read,
     whole,
 )
+from genway.providers.local.echo.chat_audio import Spoken
 from genway.providers.local.echo.saying import NAME, Asked, Call, Choice, Conversation, Said, Tool, bounded, say
 
 FINGERPRINT = "fp_local_echo"
@@ -110,6 +111,8 @@ class Request(msgspec.Struct):
     response_format: ResponseFormat | None = None
     enable_thinking: bool | None = None
     thinking: Thinking | None = None
+    modalities: list[str] | None = None
+    audio: chat_audio.Wanted | None = None
 
 
 _decoder = msgspec.json.Decoder(Request)
@@ -126,19 +129,22 @@ def answer(body: bytes, *, request_id: str, created: int) -> Whole | Streamed:
     head = {"id": identifier("chatcmpl-", request_id), "created": created, "model": NAME}
     count = request.n or 1
     bounded([said] * count)
+    sound = None
+    if "audio" in (request.modalities or ()) and not said.calls:
+        sound = chat_audio.spoken(request.audio, said.text, streamed=bool(request.stream), created=created)
     if request.stream:
-        events = breaking(_events(request, said, head, count), forced.fail_after, failures.openai_event())
+        events = breaking(_events(request, said, sound, head, count), forced.fail_after, failures.openai_event())
         return Streamed(EVENTS, events, forced.delay, forced.pause)
     choices = [
         {
             "index": index,
-            "message": _message(request, said, index, head["id"]),
+            "message": _message(request, said, sound, index, head["id"]),
             "logprobs": _logprobs(request, words.pieces(said.text)),
             "finish_reason": _finish(request, said),
         }
         for index in range(count)
     ]
-    rest = {"usage": usage(said, count), "service_tier": "default", "system_fingerprint": FINGERPRINT}
+    rest = {"usage": usage(said, sound, count), "service_tier": "default", "system_fingerprint": FINGERPRINT}
     return whole({**head, "object": "chat.completion", "choices": choices, **rest}, delay=forced.delay)
 
 
@@ -243,10 +249,12 @@ def _finish(request: Request, said: Said) -> str:
     return said.ending
 
 
-def _message(request: Request, said: Said, index: int, id_: object) -> dict[str, Any]:
+def _message(request: Request, said: Said, sound: Spoken | None, index: int, id_: object) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None, "annotations": []}
     if said.reasoning:
         message["reasoning_content"] = said.reasoning
+    if sound is not None:
+        message |= {"content": None, "audio": sound.whole(id_, index)}
     if said.calls:
         message["content"] = None
         if request.functions is not None:
@@ -274,9 +282,10 @@ def _logprobs(request: Request, tokens: list[str]) -> dict[str, Any] | None:
     return {"content": content, "refusal": None}
 
 
-def usage(said: Said, count: int = 1) -> dict[str, Any]:
+def usage(said: Said, sound: Spoken | None, count: int) -> dict[str, Any]:
     """The tokens of an answer in so many choices."""
-    completion = said.tokens * count
+    audio = sound.tokens * count if sound is not None else 0
+    completion = said.tokens * count + audio
     return {
         "prompt_tokens": said.prompt_tokens,
         "completion_tokens": completion,
@@ -284,14 +293,14 @@ def usage(said: Said, count: int = 1) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0, "cache_write_tokens": 0},
         "completion_tokens_details": {
             "reasoning_tokens": said.reasoning_tokens * count,
-            "audio_tokens": 0,
+            "audio_tokens": audio,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },
     }
 
 
-def _events(request: Request, said: Said, head: dict[str, Any], count: int) -> Iterator[bytes]:
+def _events(request: Request, said: Said, sound: Spoken | None, head: dict[str, Any], count: int) -> Iterator[bytes]:
     counted = request.stream_options is not None and bool(request.stream_options.include_usage)
     head = {**head, "object": "chat.completion.chunk", "service_tier": "default", "system_fingerprint": FINGERPRINT}
     if counted:
@@ -309,11 +318,15 @@ def _events(request: Request, said: Said, head: dict[str, Any], count: int) -> I
         for number, call in enumerate(said.calls):
             for delta in _call_deltas(request, call, head["id"], index, number):
                 yield chunk(index, delta)
-        for part in words.pieces(said.text) if request.logprobs else words.chunks(said.text):
-            yield chunk(index, {"content": part}, token=part)
+        if sound is not None:
+            for delta in sound.deltas(head["id"], index):
+                yield chunk(index, {"audio": delta})
+        else:
+            for part in words.pieces(said.text) if request.logprobs else words.chunks(said.text):
+                yield chunk(index, {"content": part}, token=part)
         yield chunk(index, {}, _finish(request, said))
     if counted:
-        yield data({**head, "choices": [], "usage": usage(said, count)})
+        yield data({**head, "choices": [], "usage": usage(said, sound, count)})
     yield b"data: [DONE]\n\n"
 
 

@@ -26,6 +26,9 @@ BYTES_A_SECOND = 48_000
 MOST_ITEMS = 2000
 MOST_BYTES = 1024 * 1024  # of all items together
 LARGEST_SETTINGS = 512 * 1024
+LONGEST_TEXT = 128 * 1024
+"""Characters of an item's words and of an answer's instructions: more than the context of any vendor's session has room for."""
+
 SESSION_SECONDS = 3600
 Event = dict[str, Any]
 Steps = Iterator[tuple[float, bytes]]
@@ -60,6 +63,11 @@ class Item(msgspec.Struct):
     call_id: str = ""
     arguments: str = ""
     output: str = ""
+
+    @property
+    def words(self) -> str:
+        """What it says."""
+        return self.arguments or self.output or joined(part.text or part.transcript or "" for part in self.content)
 
 
 class Function(msgspec.Struct):
@@ -114,6 +122,7 @@ class Conversation:
         self._count = 0
         self._items: dict[str, Event] = {}
         self._sizes: dict[str, int] = {}
+        self._words: dict[str, int] = {}  # tokens of an item
         self._size = 0
         self._sound = 0
         self._cancelled: set[str] = set()
@@ -186,6 +195,8 @@ class Conversation:
     # --- the session and its items
 
     def _update(self, event: ClientEvent) -> list[tuple[float, bytes]]:
+        if len(bytes(event.session)) > LARGEST_SETTINGS:
+            raise Refused(f"A session's settings have at most {LARGEST_SETTINGS} bytes.", "too_large", "session")
         wanted = _object(event.session, "session")
         if not self._legacy and wanted.get("type", self.session["type"]) != self.session["type"]:
             raise Refused(f"The session's type is {self.session['type']}.", "invalid_value", "session.type")
@@ -203,11 +214,13 @@ class Conversation:
         return [(0.0, self._event(name, session=self.session))]
 
     def _create(self, event: ClientEvent) -> list[tuple[float, bytes]]:
+        if len(bytes(event.item)) > MOST_BYTES:
+            raise Refused(f"An item has at most {MOST_BYTES} bytes.", "too_large", "item")
         item = _read(event.item, Item, "item")
         if item.type not in ("message", "function_call", "function_call_output"):
             raise Refused(f"Invalid value: '{item.type}'.", "invalid_value", "item.type")
-        if len(bytes(event.item)) > MOST_BYTES:
-            raise Refused(f"An item has at most {MOST_BYTES} bytes.", "too_large", "item")
+        if len(item.words) > LONGEST_TEXT:
+            raise Refused(f"The text of an item has at most {LONGEST_TEXT} characters.", "too_large", "item")
         kept = _object(event.item, "item")
         kept["id"] = item.id or self._id("item_")
         if kept["id"] in self._items:
@@ -231,6 +244,7 @@ class Conversation:
     def _forget(self, item_id: str) -> None:
         del self._items[item_id]
         self._size -= self._sizes.pop(item_id)
+        self._words.pop(item_id, None)
 
     def _item(self, event: ClientEvent) -> Event:
         item = self._items.get(event.item_id or "")
@@ -269,6 +283,8 @@ class Conversation:
         if self._answering:
             raise Refused("There is an answer under way already.", "conversation_already_has_active_response")
         wishes = _read(event.response, Wishes, "response") if event.response != NOTHING else Wishes()
+        if len(wishes.instructions or "") > LONGEST_TEXT:
+            raise Refused(f"Instructions have at most {LONGEST_TEXT} characters.", "too_large", "response.instructions")
         usual = msgspec.convert(self.session, Wishes)
         talk = self._talk(wishes.instructions or usual.instructions or "")
         forced = words.forced(talk.text, "item.content")
@@ -304,19 +320,20 @@ class Conversation:
         talk = Talk(tokens=words.count(instructions))
         for kept in self._items.values():
             item = msgspec.convert(kept, Item)
+            tokens = self._words.get(kept["id"])
+            if tokens is None:
+                tokens = self._words[kept["id"]] = words.count(item.words)
+            talk.tokens += tokens
             if item.type == "function_call":
                 talk.turn()
                 talk.called[item.call_id] = item.name
-                talk.tokens += 1 + words.count(item.arguments)
+                talk.tokens += 1
             elif item.type == "function_call_output":
-                talk.tokens += words.count(item.output)
                 talk.result(item.call_id, item.output)
             else:
-                text = joined(part.text or part.transcript or "" for part in item.content)
-                talk.tokens += words.count(text)
                 talk.turn()
                 if item.role == "user":
-                    talk.user(text)
+                    talk.user(item.words)
         return talk
 
     def _response(self, response: Event, said: Said, forced: Forced, aloud: bool) -> Iterator[bytes]:

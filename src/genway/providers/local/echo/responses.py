@@ -81,6 +81,7 @@ class Request(msgspec.Struct):
 class Echoed(msgspec.Struct):
     """What the answer repeats of the request, as it came."""
 
+    background: bool | None = None
     instructions: Any = None
     metadata: dict[str, str] | None = None
     max_output_tokens: int | None = None
@@ -119,6 +120,19 @@ def answer(body: bytes, *, request_id: str, created: int) -> Whole | Streamed:
     if request.stream:
         return Streamed(EVENTS, writer.events(forced.fail_after), forced.delay, forced.pause)
     return whole(writer.finished(), delay=forced.delay)
+
+
+def again(asked: dict[str, Any], response: dict[str, Any]) -> tuple[dict[str, Any], Iterator[bytes]]:
+    """A response that `answer` gave or began, as it is at its end, and its whole stream, each event numbered as it was then.
+
+    asked: the body that it answers. A failure in the middle that the text forced is not forced again.
+    """
+    request = msgspec.convert(asked, Request)
+    talk = conversation(request)
+    begun = {**response, "status": "in_progress", "completed_at": None, "incomplete_details": None, "output": [], "usage": None}
+    said = say(_asked(request, talk), words.forced(talk.text, "input"))
+    writer = _Writer(request, said, begun, response["created_at"])
+    return writer.finished(), writer.events(None)
 
 
 def conversation(request: Request) -> Conversation:
@@ -219,7 +233,7 @@ def _response(echoed: Echoed, id_: str, created: int) -> dict[str, Any]:
         "object": "response",
         "created_at": created,
         "status": "in_progress",
-        "background": False,
+        "background": echoed.background is True,
         "completed_at": None,
         "error": None,
         "incomplete_details": None,

@@ -49,14 +49,15 @@ def answer(body: bytes, *, request_id: str, created: int) -> Whole | Streamed:
     voice = request.voice if isinstance(request.voice, str) else request.voice.id
     samples = tones.melody(request.input, voice, request.speed or 1.0)
     format_ = request.response_format or "mp3"
-    sound = _file(samples, format_)
+    sound = as_file(samples, format_)
     if request.stream_format == "sse":
         events = breaking(_events(sound, words.count(request.input), samples), forced.fail_after, failures.typed_event())
         return Streamed(EVENTS, events, forced.delay, forced.pause)
     return Whole(200, TYPES[format_], sound, {}, forced.delay)
 
 
-def _file(samples: bytes, format_: str) -> bytes:
+def as_file(samples: bytes, format_: str) -> bytes:
+    """The samples as a file of one of the formats in TYPES."""
     if format_ == "pcm":
         return samples
     return tones.as_wav(samples) if format_ == "wav" else tones.encoded(samples, format_)

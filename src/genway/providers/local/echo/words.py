@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
@@ -34,6 +36,7 @@ NOT_TEXT = 256
 """What a part that is not text counts: a picture, a sound or a file, of any size."""
 
 _cjk = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+_alone = re.compile(rf"[{_cjk}]")
 _piece = re.compile(rf"\s*(?:[{_cjk}]|[^\s{_cjk}]+)")
 _term = re.compile(rf"[{_cjk}]|(?:(?![{_cjk}])\w)+")
 _forced = re.compile(r"genway:([a-z_-]+)=([\w./,-]*)(:(?=\{))?")
@@ -55,23 +58,36 @@ class Forced(msgspec.Struct):
 
 def count(text: str) -> int:
     """How many tokens a text has."""
-    return len(text.split()) if text.isascii() else len(_piece.findall(text))
+    alone = 0
+    if not text.isascii():
+        text, alone = _alone.subn(" ", text)
+    return alone + len(text.split())
 
 
 def pieces(text: str) -> list[str]:
     """The text in tokens, each with the space before it; put together they are the text."""
-    found: list[str] = _piece.findall(text)
-    if rest := text[sum(map(len, found)) :]:
-        found[-1:] = [found[-1] + rest] if found else [rest]
-    return found
+    return list(_tokens(text))
 
 
-def chunks(text: str) -> list[str]:
+def chunks(text: str) -> Iterator[str]:
     """The text as a stream sends it: a token at a time, a lone token in two halves."""
-    found = pieces(text)
-    if len(found) == 1 and len(text) > 1:
-        return [text[: len(text) // 2], text[len(text) // 2 :]]
-    return found
+    found = _tokens(text)
+    begun = list(islice(found, 2))
+    if len(begun) == 1 and len(text) > 1:
+        begun = [text[: len(text) // 2], text[len(text) // 2 :]]
+    return chain(begun, found)
+
+
+def _tokens(text: str) -> Iterator[str]:
+    # The spaces at the end are no part of what is searched: at each of them a search would look in vain for a token behind it.
+    end = len(text.rstrip())
+    before = None
+    for found in _piece.finditer(text, 0, end):
+        if before is not None:
+            yield before
+        before = found[0]
+    if last := (before or "") + text[end:]:
+        yield last
 
 
 def terms(text: str) -> list[str]:
