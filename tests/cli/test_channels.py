@@ -85,6 +85,18 @@ def test_without_a_terminal_the_secret_must_be_given(genway: Genway, monkeypatch
             "--base-url: an address like https://gen.example.com, got https://",
         ),
         (
+            ("--provider", "runwayml", "--base-url", "https://gen.example.com/a b"),
+            "--base-url: an address like https://gen.example.com, got https://gen.example.com/a b",
+        ),
+        (
+            ("--provider", "runwayml", "--base-url", "https://ada:hunter2@gen.example.com"),
+            "--base-url: an address without a name and a password, since it is shown; they go into the secret",
+        ),
+        (
+            ("--provider", "runwayml", "--base-url", "https://gen.example.com/v1?region=eu"),
+            "--base-url: an address without ? and #",
+        ),
+        (
             ("a/b", "--provider", "runwayml"),
             "name: without spaces and slashes, since clients write it before a model, got 'a/b'",
         ),

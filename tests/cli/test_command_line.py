@@ -45,10 +45,23 @@ def test_every_example_in_the_help_can_be_understood() -> None:
         app.parse_args(shlex.split(command), exit_on_error=False, print_error=False)
 
 
+PAGES = sorted(page for page in [*DOCS.parent.glob("*.md"), *DOCS.glob("**/*.md")] if page.name != "cli.md")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS.parent)))
+def test_every_command_on_a_page_can_be_understood(page: Path) -> None:
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    for block in blocks:
+        for command in re.findall(r"(?:^|[|(] ?|run )genway ([^|)>\n]+)", block.replace("\\\n", " "), re.MULTILINE):
+            app.parse_args(shlex.split(command, comments=True), exit_on_error=False, print_error=False)
+
+
 def test_without_a_command_the_help_is_shown(genway: Genway) -> None:
     said = genway()
     assert said.code == 0
-    assert all(name in said.out for name in COMMANDS)
+    assert genway("--help").out == said.out
+    told = dict(re.findall(r"^│ (\w+) +(\S.+?) *│$", said.out, re.MULTILINE))
+    assert all(len(told.get(name, "")) > 20 for name in COMMANDS), "each says what it does"
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,15 @@ def test_a_key_has_the_limits_it_was_given(genway: Genway) -> None:
     assert listed["state"] == "valid"
 
 
+def test_the_list_shows_limits_and_ends_where_there_are_any(genway: Genway) -> None:
+    genway("key", "create", "--name", "free")
+    assert "expires" not in genway("key", "list").out
+    genway("key", "create", "--name", "shop", "--rpm", "60", "--tokens-per-minute", "9000", "--expires", "30d")
+    listed = genway("key", "list")
+    assert all(part in listed.out for part in ("limits", "rpm 60", "tokens-per-minute 9000", "expires"))
+    assert genway("key", "list", "--json").json[1]["expires_at"] in listed.out
+
+
 @pytest.mark.parametrize(
     ("option", "value", "complaint"),
     [("--expires", "soon", "like 30d, got 'soon'"), ("--budget", "lots", "an amount like 12.50, got 'lots'")],

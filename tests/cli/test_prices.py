@@ -29,6 +29,15 @@ def test_the_last_price_set_is_the_one_that_counts(genway: Genway) -> None:
     assert [p["amount"] for p in listed if p["source"] == "set"] == ["0.07"]
 
 
+def test_a_price_for_one_class_of_tokens_tells_which_others_count_no_more(genway: Genway) -> None:
+    said = genway("price", "set", "gpt-5.5", "2.50", "--unit", "input_mtok", "--operation", "batches")
+    assert "Its former prices for cached_input_mtok, output_mtok count no more" in said.out
+    said = genway("price", "set", "gpt-5.5", "15", "--unit", "output_mtok", "--operation", "batches")
+    assert said.out == "gpt-5.5 costs 15.00 USD for each output_mtok from now on.\n"
+    assert "former" not in genway("price", "set", "acme/new", "1", "--unit", "input_mtok").out
+    assert "former" not in genway("price", "set", "runway/gen3", "0.06", "--unit", "second").out
+
+
 def test_a_price_that_was_not_set_cannot_be_removed(genway: Genway) -> None:
     said = genway("price", "remove", "runway/gen3", "--unit", "second")
     assert (said.code, said.err) == (1, "genway: no price was set for runway/gen3, *, by the second\n")
@@ -90,6 +99,7 @@ def test_only_some_models_of_a_file_can_be_taken(genway: Genway, toml: Path) -> 
         "new": 1,
         "changed": 0,
         "same": 0,
+        "removed": 0,
         "left_out": {},
         "prices": [{"model": "acme/one", "operation": "*", "unit": "second", "amount": "0.06", "before": None}],
     }
@@ -106,6 +116,23 @@ def test_of_a_file_with_nonsense_nothing_counts(genway: Genway, tmp_path: Path) 
 
 def test_a_file_that_is_not_there_is_told(genway: Genway, tmp_path: Path) -> None:
     assert genway("price", "import", str(tmp_path / "none.toml")).code == 1
+
+
+def test_an_import_is_undone_by_what_was_exported_before(genway: Genway, tmp_path: Path) -> None:
+    before, new = tmp_path / "before.toml", tmp_path / "new.csv"
+    before.write_text(genway("price", "export").out)
+    genway("price", "set", "acme/one", "1", "--unit", "call")
+    new.write_text("model,unit,amount\nacme/one,call,2\nrunway/gen3,second,0.09\n")
+    genway("price", "import", str(new))
+    said = genway("price", "import", str(before), "--replace", "--only", "acme/*", "--dry-run")
+    assert said.out.splitlines()[-1] == "0 would be set anew, 0 changed, 0 as they were, 1 taken back."
+    said = genway("price", "import", str(before), "--replace", "--dry-run", "--json").json
+    assert said["removed"] == 2
+    back = {price["model"]: (price["before"], price["amount"]) for price in said["prices"]}
+    assert back == {"acme/one": ("2.00", None), "runway/gen3": ("0.09", "0.05")}
+    assert genway("price", "import", str(before), "--replace").out == "0 set anew, 0 changed, 0 as they were, 2 taken back.\n"
+    assert genway("price", "export", "--json").json == []
+    assert genway("price", "import", str(new), "--replace").out == "2 set anew, 0 changed, 0 as they were, 0 taken back.\n"
 
 
 def test_the_price_map_of_litellm_can_be_imported(genway: Genway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ COMMANDS = {
 
 app = App(
     name="genway",
-    help="""One gateway in front of generators of video and images.
+    help="""One gateway in front of generators of text, images and video.
 
 Where to begin:
 
@@ -58,6 +58,9 @@ app.command("genway.cli.reference:reference", name="reference", show=False)
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 it could not be done, 2 it was misused."""
+    if not arguments or arguments[0] in app.help_flags:
+        for name in COMMANDS:
+            app[name]  # imported, so that the list says what it does
     try:
         answer = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:

@@ -208,7 +208,7 @@ def _show_one(opened: Opened, name: str, as_json: bool) -> None:
         return print_json(view(account) | {"used": spent | counts, "keys": held, "movements": movements})
     print_fields(view(account) | {"used": _used(used, account.currency)})
     if held:
-        print_table(held, keys.COLUMNS)
+        keys.tabulate(held)
     if movements:
         print_table(
             movements,

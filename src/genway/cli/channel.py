@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -77,6 +78,7 @@ def add(
     | `requests_per_minute`, `tokens_per_minute` | the most that each server process sends it in a minute |
     | `unpriced=free` | models without a price cost nothing, in place of being refused |
     | `stream_usage=no` | streams are not asked for their usage, for servers that refuse that; it is counted here then |
+    | `shared` | which vector stores, prompts, skills, voices, tunnels of the account all may name, like `vs_1 pmpt_*` |
     | `header.NAME`, `query.NAME` | is sent with every call; a header in place of the usual one of that name |
     | `traits.NAME` | what its models take where calls are translated, like `traits.ceiling=8192` |
     | `organization`, `project` | of an OpenAI account |
@@ -103,7 +105,7 @@ def add(
     weight
         Among equals of priority, how large a share of the work it gets.
     concurrency
-        How many tasks it gets at once; 0 for no limit.
+        How many tasks or calls it gets at once; 0 for no limit.
     timeout
         How many seconds one call to it may take; by default what is usual for the provider.
     """
@@ -124,7 +126,7 @@ def add(
         concurrency=concurrency,
         timeout=timeout,
     )
-    _check_options(channel)
+    _check_relayed(channel)
     with place.open() as opened:
         vault = opened.vault
         secret = _secret(provider, secret_stdin, secret_env)
@@ -257,7 +259,7 @@ def edit(
                 options=_without(found.options, remove_option, "--remove-option") | set_,
                 **changes,
             )
-            _check_options(changed)
+            _check_relayed(changed)
             return channels.change_channel(connection, vault, changed, secret)
 
         stored = opened.write(write)
@@ -510,12 +512,18 @@ def _relay_provider(channel: Channel) -> type[RelayProvider] | None:
     return kind if kind is not None and issubclass(kind, RelayProvider) else None
 
 
-def _check_options(channel: Channel) -> None:
-    """Raises InvalidRequest. Only what is relayed has a list of the options there are."""
+def _check_relayed(channel: Channel) -> None:
+    """What only a channel that calls are relayed to must not have: other options than there are, patterns of models.
+
+    Raises InvalidRequest.
+    """
     if kind := _relay_provider(channel):
         from genway.relay import options  # noqa: PLC0415
 
         options.check(kind, channel.options)
+        for ours, theirs in channel.models.items():
+            if "*" in ours + theirs and (ours, theirs) != ("*", "*"):
+                raise InvalidRequest(f"names, or *=* for any other name, got {ours}={theirs}", field="--model")
 
 
 def _without(values: Mapping[str, str], names: Sequence[str] | None, field: str) -> dict[str, str]:
@@ -541,16 +549,23 @@ def _enable(name: str, enabled: bool, place: Place) -> None:
     return say(f"The channel {changed.name} {'gets work again' if enabled else 'gets no new work'}.")
 
 
-def _address(base_url: str, field: str = "--base-url") -> str:
+def _address(given: str, field: str = "--base-url") -> str:
     """An address without a slash at its end. Raises InvalidRequest naming `field` where nobody can be there."""
+    address = given.strip()
     try:
-        parts = urlsplit(base_url)
+        parts = urlsplit(address)
         found = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         found = False
-    if base_url and not found:
-        raise InvalidRequest(f"an address like https://gen.example.com, got {base_url}", field=field)
-    return base_url.rstrip("/")
+    if address and (not found or not re.fullmatch(r"[!-~]+", address)):
+        raise InvalidRequest(f"an address like https://gen.example.com, got {address}", field=field)
+    if address and parts.username is not None:
+        raise InvalidRequest(
+            "an address without a name and a password, since it is shown; they go into the secret", field=field
+        )
+    if "?" in address or "#" in address:
+        raise InvalidRequest("an address without ? and #", field=field)
+    return address.rstrip("/")
 
 
 def _secret(provider: str, from_stdin: bool, variable: str) -> str:

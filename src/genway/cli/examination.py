@@ -92,7 +92,8 @@ async def examine(config: Config, machine: Machine) -> Findings:
             yield Finding("clock", "wrong", message, CLOCK_ADVICE)
             break
     else:
-        yield Finding("clock", "ok", f"agrees with {', '.join(reading.whose for reading in readings) or 'nothing to compare'}")
+        others = dict.fromkeys(reading.whose for reading in readings)
+        yield Finding("clock", "ok", f"agrees with {', '.join(others) or 'nothing to compare'}")
     async for finding in _careful("object store", _objects(config), "Check storage.url and storage.options."):
         yield finding
     async for finding in _careful("renderer", _renderer(config), "Install genway anew: `uv sync` or `pip install genway`."):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -28,6 +29,8 @@ COLUMNS = {
     "admin": "admin",
     "spent": "spent",
     "budget": "budget",
+    "limits": "limits",
+    "expires_at": "expires",
     "state": "state",
 }
 
@@ -43,6 +46,20 @@ LIMITS = {
 app = group("key", "Make, list, change and revoke the keys that programs hold.")
 
 
+Requests = Annotated[int | None, Parameter(help="The most requests it may make in a minute; 0 for no limit.")]
+Tasks = Annotated[int | None, Parameter(help="The most tasks it may have at once; 0 for no limit.")]
+Tokens = Annotated[
+    int | None,
+    Parameter(
+        help="The most tokens its relayed calls may read and produce in a minute, in each server process; 0 for no limit."
+    ),
+]
+Streams = Annotated[
+    int | None,
+    Parameter(help="The most streamed answers it may have open at once, in each server process; 0 for no limit."),
+]
+
+
 @app.command
 def create(
     *,
@@ -51,10 +68,10 @@ def create(
     test: bool = False,
     admin: bool = False,
     budget: Amount | None = None,
-    rpm: int | None = None,
-    concurrent: int | None = None,
-    tokens_per_minute: int | None = None,
-    concurrent_streams: int | None = None,
+    rpm: Requests = None,
+    concurrent: Tasks = None,
+    tokens_per_minute: Tokens = None,
+    concurrent_streams: Streams = None,
     expires: Duration | None = None,
     place: Place = HERE,
 ) -> None:
@@ -83,14 +100,6 @@ def create(
         Let it see and do what operators may.
     budget
         The most it may ever spend, like 5 or 12.50.
-    rpm
-        The most requests it may make in a minute; 0 for no limit.
-    concurrent
-        The most tasks it may have at once; 0 for no limit.
-    tokens_per_minute
-        The most tokens its relayed calls may read and produce in a minute, in each server process; 0 for no limit.
-    concurrent_streams
-        The most streamed answers it may have open at once, in each server process; 0 for no limit.
     expires
         After how long it ends: 12h, 30d, 52w.
     """
@@ -156,7 +165,7 @@ def list_keys(
         return print_json(keys)
     if not keys:
         return say("There are no keys yet; `genway key create` makes one.")
-    return print_table(keys, COLUMNS)
+    return tabulate(keys)
 
 
 @app.command
@@ -166,10 +175,10 @@ def edit(
     *,
     name: str = "",
     budget: Amount | None = None,
-    rpm: int | None = None,
-    concurrent: int | None = None,
-    tokens_per_minute: int | None = None,
-    concurrent_streams: int | None = None,
+    rpm: Requests = None,
+    concurrent: Tasks = None,
+    tokens_per_minute: Tokens = None,
+    concurrent_streams: Streams = None,
     expires: Duration | None = None,
     remove_limit: list[Literal["budget", "rpm", "concurrent", "tokens-per-minute", "concurrent-streams", "expires"]]
     | None = None,
@@ -189,14 +198,6 @@ def edit(
         What to call it from now on.
     budget
         The most it may ever spend, with what it has spent already.
-    rpm
-        The most requests it may make in a minute; 0 for no limit.
-    concurrent
-        The most tasks it may have at once; 0 for no limit.
-    tokens_per_minute
-        The most tokens its relayed calls may read and produce in a minute, in each server process; 0 for no limit.
-    concurrent_streams
-        The most streamed answers it may have open at once, in each server process; 0 for no limit.
     expires
         After how long from now it ends: 12h, 30d, 52w.
     remove_limit
@@ -280,6 +281,17 @@ def view(key: Key, account: str, spending: Spending | None = None, now: float = 
         "expires_at": moment(key.expires_at),
         "revoked_at": moment(key.revoked_at),
     }
+
+
+def tabulate(keys: Sequence[dict[str, Any]]) -> None:
+    """Print keys, as `view` made them. Columns for what none of them has are left out."""
+    shown = {option: name for option, name in LIMITS.items() if name not in COLUMNS}
+    rows = [
+        key | {"limits": "\n".join(f"{option} {key[name]}" for option, name in shown.items() if key[name] is not None)}
+        for key in keys
+    ]
+    missing = {name for name in ("limits", "expires_at") if not any(row[name] for row in rows)}
+    print_table(rows, {name: heading for name, heading in COLUMNS.items() if name not in missing})
 
 
 def _check(*limits: int | None) -> None:

@@ -16,6 +16,8 @@ from genway.cli.place import HERE, Place
 from genway.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from genway.billing.prices import Price
 
 Unit = Literal[
@@ -77,10 +79,16 @@ def set_price(model: str, amount: Amount, /, *, unit: Unit, operation: str = "*"
         raise InvalidRequest("required", field="--operation" if model.strip() else "MODEL")
     with place.open() as opened:
         price = prices.Price(model, unit, amount, operation)
+        before = opened.read(prices.current)
         stored = opened.write(lambda connection: prices.set_price(connection, price, opened.now))
+        replaced = _units(before, price) - _units(opened.read(prices.current), price)
     if place.json:
         return print_json(view(stored))
-    return say(f"{model} costs {money.show(amount)} {opened.config.billing.currency} for each {unit} from now on.")
+    say(f"{model} costs {money.show(amount)} {opened.config.billing.currency} for each {unit} from now on.")
+    if replaced:
+        former = ", ".join(sorted(replaced))
+        say(f"Its former prices for {former} count no more: set those too, or such tokens cost what their kin costs.")
+    return None
 
 
 @app.command(name="list")
@@ -129,11 +137,8 @@ def show(model: str, /, *, operation: str = "chat", place: Place = HERE) -> None
     """
     from genway.billing import prices  # noqa: PLC0415
     from genway.billing.tokens import INSTEAD, TOKENS  # noqa: PLC0415
-    from genway.providers import discover  # noqa: PLC0415
-    from genway.providers.relaying import RelayProvider  # noqa: PLC0415
 
-    vendors = sorted(name for name, kind in discover().items() if issubclass(kind, RelayProvider))
-    names = (model,) if "/" in model else (model, *(f"{vendor}/{model}" for vendor in vendors))
+    names = _names(model)
     with place.open() as opened:
         found = prices.chosen(opened.read(prices.current), names, operation)
         currency = opened.config.billing.currency
@@ -190,6 +195,7 @@ def import_prices(
     /,
     *,
     only: str = "",
+    replace: bool = False,
     dry_run: bool = False,
     place: Place = HERE,
 ) -> None:
@@ -198,11 +204,13 @@ def import_prices(
     ```sh
     genway price import prices.toml
     genway price import prices.csv --dry-run
+    genway price import before.toml --replace
     genway price import model_prices_and_context_window.json --only "openai/*"
     ```
 
     A file is our own TOML, as `genway price export` prints it; or CSV with the columns model, unit, amount and maybe operation;
-    or the price map that LiteLLM publishes, whose prices are in USD.
+    or the price map that LiteLLM publishes, whose prices are in USD. What was exported before brings everything back with
+    `--replace`.
 
     Parameters
     ----------
@@ -210,20 +218,30 @@ def import_prices(
         The file; its ending says what it is: .toml, .csv or .json.
     only
         Only the prices of models that match this pattern.
+    replace
+        Take back all other prices that were set, so that those of the file are all there are beside the list that ships.
     dry_run
         Show what would change, and change nothing.
     """
     from genway.billing import price_files, prices  # noqa: PLC0415
 
-    contents = price_files.read(file.name, file.read_bytes())
+    contents = price_files.read(file.name, file.read_bytes(), may_be_empty=replace)
     wanted = [price for price in contents.prices if not only or fnmatchcase(price.model, only)]
     with place.open() as opened:
         known = opened.read(prices.current)
         listed = {_what(price): price.amount for price in known if not price.id}
         stored = {_what(price): price.amount for price in known if price.id}
         changed = [price for price in wanted if stored.get(_what(price)) != price.amount]
+        kept = {_what(price) for price in wanted}
+        others = [price for price in known if price.id and (not only or fnmatchcase(price.model, only))] if replace else []
+        removed = [price for price in others if _what(price) not in kept]
+
+        def write(connection: Connection) -> None:
+            prices.remove_prices(connection, removed, opened.now)
+            prices.set_prices(connection, changed, opened.now)
+
         if not dry_run:
-            opened.write(lambda connection: prices.set_prices(connection, changed, opened.now))
+            opened.write(write)
         currency = opened.config.billing.currency
     left_out = {} if only else contents.left_out
     if file.suffix.lower() == ".json" and currency != "USD":
@@ -239,14 +257,25 @@ def import_prices(
         }
         for price in changed
     ]
-    counts = {"new": len(changed) - replaced, "changed": replaced, "same": len(wanted) - len(changed)}
+    rows += [
+        {
+            "model": price.model,
+            "operation": price.operation,
+            "unit": price.unit,
+            "amount": _shown(listed.get(_what(price))),
+            "before": money.show(price.amount),
+        }
+        for price in removed
+    ]
+    counts = {"new": len(changed) - replaced, "changed": replaced, "same": len(wanted) - len(changed), "removed": len(removed)}
     if place.json:
         return print_json({"dry_run": dry_run, **counts, "left_out": left_out, "prices": rows})
     if dry_run and rows:
         print_table(rows, CHANGES)
     without = "".join(f"\nLeft out: {number} {why}." for why, number in left_out.items())
     manner = "would be set" if dry_run else "set"
-    return say(f"{counts['new']} {manner} anew, {replaced} changed, {counts['same']} as they were.{without}")
+    back = f", {len(removed)} taken back" if replace else ""
+    return say(f"{counts['new']} {manner} anew, {replaced} changed, {counts['same']} as they were{back}.{without}")
 
 
 @app.command(name="export")
@@ -274,6 +303,25 @@ def export_prices(*, everything: bool = False, csv: bool = False, place: Place =
     if place.json:
         return print_json([view(price) for price in shown])
     return say(price_files.write(shown, as_csv=csv).rstrip("\n"))
+
+
+def _names(model: str) -> Sequence[str]:
+    """What a model of the relay may have a price as: with each vendor, where it is named without."""
+    from genway.providers import discover  # noqa: PLC0415
+    from genway.providers.relaying import RelayProvider  # noqa: PLC0415
+
+    vendors = sorted(name for name, kind in discover().items() if issubclass(kind, RelayProvider))
+    return (model,) if "/" in model else (model, *(f"{vendor}/{model}" for vendor in vendors))
+
+
+def _units(known: Sequence[Price], price: Price) -> set[str]:
+    """The units, among those of tokens, by which the model of a price is sold in calls of its kind."""
+    from genway.billing import prices  # noqa: PLC0415
+
+    if price.unit not in prices.MILLIONS:
+        return set()
+    found = prices.chosen(known, _names(price.model), "chat" if price.operation == "*" else price.operation)
+    return {each.unit for each in found}
 
 
 def _concerns(named: str, model: str) -> bool:
