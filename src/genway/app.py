@@ -38,7 +38,7 @@ from genway.media.library import Library
 from genway.media.links import LinkSigner
 from genway.media.routes import stored_media
 from genway.media.store import Store
-from genway.relay import batches, expiry, files, kept, realtime
+from genway.relay import batches, expiry, files, kept, realtime, unserved
 from genway.relay.administration import Administration
 from genway.relay.callers import Callers
 from genway.relay.catalogue import Catalogue
@@ -217,7 +217,7 @@ class Application:
         self.relay = Relay(
             config,
             self.database,
-            Callers(self.gateway.identify, self.gateway.limits, config.relay),
+            Callers(self.gateway.identify, self.gateway.limits, config.relay, processes=config.server.workers),
             board,
             sender,
             Meter(
@@ -245,6 +245,7 @@ class Application:
             files.routes,
             batches.routes,
             client_secrets.routes,
+            unserved.routes,
         )
         await self.relay.start()
         state = self.litestar.state
@@ -320,7 +321,7 @@ class Application:
                 if self.config.callbacks.keep_days:
                     await self._forget_delivered(now - self.config.callbacks.keep_days * 86400)
                 await expiry.expire(self.relay.keeper)
-            except (GenwayError, OSError) as error:
+            except Exception as error:  # object stores have errors of their own; the next time it may go well
                 log.error("housekeeping.failed", why=str(error))
 
     async def _forget_delivered(self, before: float) -> None:

@@ -135,7 +135,7 @@ class Billing(Section, frozen=True):
 class Limits(Section, frozen=True):
     """requests_per_minute: for keys without a number of their own; 0 is without limit.
     concurrent_tasks: for keys without a number of their own; 0 is without limit.
-    store: where requests are counted: `async+memory://`, or `async+redis://host:6379` where several processes serve.
+    store: where requests are counted: `async+memory://`, each process for itself, or `async+redis://host:6379`, all together.
     """
 
     requests_per_minute: int = 0
@@ -156,9 +156,9 @@ class Relay(Section, frozen=True):
     largest_lease: the most it takes at once, after a busy while.
     lease_seconds: after so long without a sign of life of its process a lease is given back.
     idle_lease_seconds: after so long without a call a lease is given back.
-    tokens_per_minute: for keys without a number of their own; 0 is without limit.
-    concurrent_streams: streams at once, for keys without a number of their own; 0 is without limit.
-    keep_days: stored responses, their items, threads and ended batches older than this are forgotten here; 0 keeps them.
+    tokens_per_minute: in each process, for keys without a number of their own; 0 is without limit.
+    concurrent_streams: streams at once, in each process, for keys without a number of their own; 0 is without limit.
+    keep_days: stored responses, their items, containers, threads and ended batches older than this are forgotten; 0 keeps them.
     keep_file_days: files that clients handed in, older than this, are deleted, at their vendors too; 0 keeps them.
     """
 

@@ -8,7 +8,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Request, Response, route
+from litestar.enums import HttpMethod
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 LEAST_FREE_BYTES = 200 * 1024 * 1024
 JSON = "application/json"
+WATCHED = (HttpMethod.GET, HttpMethod.HEAD)  # many who watch ask for no body
 
 
 def disk_problem(config: Config) -> str | None:
@@ -30,13 +32,13 @@ def disk_problem(config: Config) -> str | None:
     return None
 
 
-@get("/healthz", media_type=JSON, tags=["operations"])
+@route("/healthz", http_method=WATCHED, media_type=JSON, tags=["operations"])
 async def healthz() -> Response[bytes]:
     """The process answers."""
     return Response(msgspec.json.encode({"status": "ok", "version": version("genway")}), media_type=JSON)
 
 
-@get("/readyz", media_type=JSON, tags=["operations"])
+@route("/readyz", http_method=WATCHED, media_type=JSON, tags=["operations"])
 async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
     """200 when work can be taken, else 503 and why not."""
     application = request.app.state.application
@@ -49,7 +51,7 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
     return Response(msgspec.json.encode(body), status_code=200 if problem is None else 503, media_type=JSON)
 
 
-@get("/metrics", media_type="text/plain", tags=["operations"])
+@route("/metrics", http_method=WATCHED, media_type="text/plain", tags=["operations"])
 async def metrics() -> Response[bytes]:
     """Prometheus' text format; over all workers where there are several."""
     flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 from typing import Any
 
@@ -104,6 +105,7 @@ async def test_an_empty_wallet_and_a_spent_budget(house: House, vendor: RawVendo
         (b'{"model": 5}', "model: "),
         (b'{"messages": []}', "model: required"),
         (b'{"model": "\xff\xfe"}', "not valid JSON"),
+        (b'{"model": "gpt-5", "n": 1%b}' % (b"0" * 30), "n: "),
     ],
 )
 async def test_a_body_that_is_wrong(house: House, vendor: RawVendor, path: str, sent: bytes, words: str) -> None:
@@ -114,6 +116,29 @@ async def test_a_body_that_is_wrong(house: House, vendor: RawVendor, path: str, 
     if path == CHAT and words.endswith((": ", "required")):
         assert told.json["error"]["param"] == words.partition(":")[0]
     assert vendor.requests == []
+
+
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, "/v1/audio/transcriptions", "/v1/conversations"])
+async def test_a_compressed_body_is_refused_in_words(house: House, vendor: RawVendor, path: str) -> None:
+    await house.channel("only", vendor.url)
+    told = await house.post(path, gzip.compress(msgspec.json.encode(body())), content_encoding="gzip")
+    assert told.status == 400
+    assert "compressed (gzip)" in told.json["error"]["message"]
+    assert vendor.requests == []
+    assert house.recorded() == []
+
+
+async def test_a_body_that_says_it_is_as_it_is_goes_through(house: House, vendor: RawVendor) -> None:
+    await house.channel("only", vendor.url)
+    assert (await house.post(CHAT, body(), content_encoding="identity")).status == 200
+
+
+@pytest.mark.parametrize("value", [b'"\xff"', b"1e999"])
+async def test_tokens_of_what_cannot_be_read_are_not_counted(house: House, vendor: RawVendor, value: bytes) -> None:
+    await house.channel("only", vendor.url)
+    told = await house.post("/v1/messages/count_tokens", b'{"model": "gpt-5", "messages": [], "metadata": %b}' % value)
+    assert (told.status, told.json["error"]["type"]) == (400, "invalid_request_error")
+    assert "not valid JSON" in told.json["error"]["message"]
 
 
 @ROUTES

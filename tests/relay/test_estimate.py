@@ -154,6 +154,11 @@ def test_a_body_that_is_nested_too_deeply_is_guessed_by_its_size() -> None:
     assert estimate.asked("chat", deep).input in {estimate.quick_input(deep), 2 * MESSAGE_TOKENS}
 
 
+def test_a_request_too_deep_to_be_read_is_charged_by_its_size_all_the_same() -> None:
+    deep = b'{"metadata":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    assert estimate.whole("chat", deep, b"{}").input == estimate.quick_input(deep)
+
+
 def test_count_tokens_counts_all_that_goes_in() -> None:
     image = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
     request = body(system=[{"type": "text", "text": TEXT}], messages=[{"role": "user", "content": [image]}])

@@ -231,6 +231,25 @@ def test_a_form_without_a_length_is_cut_off_where_it_is_too_large(stage: Stage, 
     assert stage.recorded(number) is None
 
 
+@pytest.mark.parametrize("name", ["录音.wav".encode("gbk"), "录音.wav".encode(), "é.wav".encode("latin-1")])
+def test_a_file_may_be_named_in_any_code_page(stage: Stage, number: str, name: bytes) -> None:
+    body = form(("model", "deep"), SOUND).replace(b"a.wav", name)
+    assert post(stage, body, x_request_id=number).status_code == 200
+    assert stage.sink.taken[0].digest == hashed(body)
+
+
+def test_a_form_is_read_by_the_same_boundary_here_and_at_the_vendor(stage: Stage, number: str) -> None:
+    body = form(("model", "deep"), SOUND)
+    twice = post(stage, body, x_request_id=number, Content_Type=f"{CONTENT_TYPE}; Boundary=other")
+    assert twice.status_code == 400
+    assert "one boundary" in twice.json()["error"]["message"]
+    with stage.connect() as client:
+        more = b"content-type: multipart/form-data; boundary=other\r\n\r\n"
+        client.sendall(stage.head(len(body), number)[:-2] + more + body)
+        assert answer_of(client).startswith(b"HTTP/1.1 200")
+    assert stage.sink.taken[0].headers["content-type"] == CONTENT_TYPE
+
+
 END = f"--{BOUNDARY}--\r\n".encode()
 BROKEN = {
     "nothing": (b"", "not a valid form"),

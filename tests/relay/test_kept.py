@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI, NotFoundError
+from openai import AsyncOpenAI, BadRequestError, NotFoundError
 from yarl import URL
 
 from genway.relay import sse
@@ -335,3 +335,35 @@ async def test_a_test_key_has_its_responses_kept_here(place: Gateway) -> None:
         with pytest.raises(NotFoundError):
             await test.responses.retrieve(made.id)
     assert place.openai.requests == []
+
+
+@pytest.mark.parametrize("background", [True, False])
+async def test_a_stream_that_a_test_key_leaves_goes_on_from_where_it_was_left(place: Gateway, background: bool) -> None:
+    """As programs do that lose their connection: the rest of the events, or asking until it has ended."""
+    said = "genway:pause=0.01 genway:length=200 one two"
+    async with sdk(place, TEST) as test:
+        stream = await test.responses.create(model=MODEL, input=said, background=background, stream=True)
+        seen: list[Any] = []
+        async for event in stream:
+            seen.append(event)
+            if event.type == "response.output_text.delta":
+                break
+        await stream.close()
+        name, last = seen[0].response.id, seen[-1].sequence_number
+        rest: list[Any] = [each async for each in await test.responses.retrieve(name, stream=True, starting_after=last)]
+        assert [each.sequence_number for each in rest] == list(range(last + 1, last + 1 + len(rest)))
+        assert rest[-1].type == "response.completed"
+        ended = await test.responses.retrieve(name)
+        assert (ended.status, ended.background) == ("completed", background)
+        assert rest[-1].response.output_text == ended.output_text
+        deltas = [each.delta for each in (*seen, *rest) if each.type == "response.output_text.delta"]
+        assert "".join(deltas) == ended.output_text
+
+
+async def test_a_test_keys_response_in_the_background_has_ended_when_it_is_cancelled(place: Gateway) -> None:
+    async with sdk(place, TEST) as test:
+        made = await test.responses.create(model=MODEL, input="one", background=True)
+        assert (made.background, (await test.responses.cancel(made.id)).status) == (True, "completed")
+        at_once = await test.responses.create(model=MODEL, input="one")
+        with pytest.raises(BadRequestError, match="background"):
+            await test.responses.cancel(at_once.id)

@@ -78,6 +78,11 @@ def test_what_is_read_of_a_body(body: dict[str, Any], streamed: bool, most: int 
     assert (call.model, call.streamed, call.most_output) == ("m", streamed, most)
 
 
+def test_a_pictures_background_is_a_word_and_a_responses_a_switch() -> None:
+    assert read(b'{"model": "m", "background": "transparent"}').background == "transparent"
+    assert read(b'{"model": "m", "background": true}').background is True
+
+
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [(None, False), ({}, False), ({"include_usage": False}, False), ({"include_usage": True}, True), ({"other": 1}, False)],
@@ -103,6 +108,34 @@ def test_what_is_wrong_with_a_body_is_said_and_where(body: bytes, field: str | N
     with pytest.raises(InvalidRequest) as refused:
         read(body)
     assert (refused.value.field, words in refused.value.message) == (field, True), refused.value.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"cheap","messages":[],"model":"dear"}',
+        b'{"model":"cheap","mod\\u0065l":"dear"}',
+        b'{"model":"cheap","Model":"dear"}',
+        b'{"\\u004dodel":"dear","model":"cheap"}',
+        b'{"model":{"x":1},"model":"cheap"}',
+    ],
+)
+def test_a_model_that_is_given_twice_is_refused_since_the_vendor_might_take_the_other(body: bytes) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read(body)
+    assert (refused.value.field, refused.value.message) == ("model", "given twice")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"one","tools":[{"parameters":{"properties":{"model":{}}}}]}',
+        b'{"messages":[{"content":"\\"model\\" and \\u0041"}],"model":"one"}',
+        b'{"mod\\u0065l":"one"}',
+    ],
+)
+def test_a_model_that_is_given_once_is_read(body: bytes) -> None:
+    assert read(body).model == "one"
 
 
 def test_members_are_set_removed_and_added() -> None:

@@ -40,6 +40,19 @@ async def test_requests_of_a_minute_are_counted_down_and_then_refused(house: Hou
     assert "x-ratelimit-limit-requests" not in (await house.chat()).headers, "a key without limits is told of none"
 
 
+@pytest.mark.never_straight("it has a house of its own")
+async def test_where_several_processes_count_the_limit_is_told_and_not_what_is_left(tmp_path: Path, vendor: RawVendor) -> None:
+    async with opened(tmp_path, server={"workers": 2}) as house:
+        await house.channel("only", vendor.url)
+        house.key("gw_live_one_of_two", requests_per_minute=3, tokens_per_minute=5000)
+        told = await house.chat(key="gw_live_one_of_two")
+        limits = {name: value for name, value in told.headers.items() if "ratelimit" in name}
+        assert limits == {"x-ratelimit-limit-requests": "3", "x-ratelimit-limit-tokens": "5000"}
+        told = await house.messages("gpt-5", key="gw_live_one_of_two")
+        limits = {name: value for name, value in told.headers.items() if "ratelimit" in name}
+        assert limits == {"anthropic-ratelimit-requests-limit": "3", "anthropic-ratelimit-tokens-limit": "5000"}
+
+
 @pytest.mark.never_straight("translated")
 async def test_anthropics_clients_are_told_in_their_own_headers(house: House, vendor: RawVendor) -> None:
     await house.channel("only", vendor.url)

@@ -46,6 +46,18 @@ def test_a_body_that_names_nothing_is_not_decoded() -> None:
         ("messages", {"messages": [{"content": [{"source": {"file_id": "f1"}}]}]},
          ("message_files", "f1", "messages[0].content[0].source.file_id")),
         ("image_edits", {"images": [{"file_id": "f1"}]}, ("files", "f1", "images[0].file_id")),
+        ("responses", {"prompt": {"id": "p1"}}, ("prompts", "p1", "prompt.id")),
+        ("responses", {"tools": [{"container": "c1"}]}, ("containers", "c1", "tools[0].container")),
+        ("responses", {"input": [{"type": "code_interpreter_call", "id": "ci", "container_id": "c1"}]},
+         ("containers", "c1", "input[0].container_id")),
+        ("responses", {"input": [{"type": "shell_call", "environment": {"container_id": "c1"}}]},
+         ("containers", "c1", "input[0].environment.container_id")),
+        ("messages", {"container": {"id": "c1"}}, ("message_containers", "c1", "container.id")),
+        ("messages", {"messages": [{"content": [{"type": "container_upload", "file_id": "f1"}]}]},
+         ("message_files", "f1", "messages[0].content[0].file_id")),
+        ("chat", {"messages": [{"audio": {"id": "a1"}}]}, ("audio", "a1", "messages[0].audio.id")),
+        ("realtime", {"session": {"prompt": {"id": "p1"}}}, ("prompts", "p1", "session.prompt.id")),
+        ("speech", {"voice": {"id": "v1"}}, ("voices", "v1", "voice.id")),
     ],
 )  # fmt: skip
 def test_what_a_body_names_is_found(kind: str, body: Any, expected: tuple[str, str, str]) -> None:
@@ -55,6 +67,35 @@ def test_what_a_body_names_is_found(kind: str, body: Any, expected: tuple[str, s
 def test_earlier_output_that_is_sent_again_is_no_reference() -> None:
     message = {"type": "message", "id": "msg_1", "role": "assistant", "content": []}
     assert found("responses", {"input": [message, {"type": "function_call", "id": "fc_1", "call_id": "c"}]}) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("messages", {"messages": [{"content": [{"type": "tool_use", "input": {"file_id": "x", "container": "x"}}]}]}),
+        ("messages", {"tools": [{"input_schema": {"examples": [{"file_id": "x"}]}, "input_examples": [{"file_id": "x"}]}]}),
+        ("messages", {"messages": [{"content": [{"type": "bash_code_execution_tool_result", "content": {
+            "content": [{"type": "bash_code_execution_output", "file_id": "x"}]}}]}]}),
+        ("chat", {"metadata": {"file_id": "x"}, "tools": [{"function": {"parameters": {"default": {"file_id": "x"}}}}]}),
+        ("chat", {"audio": {"voice": "alloy"}, "messages": [{"audio": None}]}),
+        ("responses", {"input": [{"type": "file_search_call", "id": "fs", "results": [{"file_id": "x"}]}]}),
+        ("responses", {"input": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "annotations": [
+            {"type": "container_file_citation", "container_id": "x", "file_id": "x"}]}]}]}),
+        ("responses", {"prompt": {"variables": {"container": "x", "file_id": "x"}}}),
+        ("responses", {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}),
+    ],
+)  # fmt: skip
+def test_what_is_no_vendors_id_is_left_alone(kind: str, body: Any) -> None:
+    assert found(kind, body) == []
+
+
+def test_a_file_beside_what_is_left_alone_is_found() -> None:
+    hidden = {"type": "file_citation", "file_id": "f1"}
+    assert found("chat", {"messages": [{"content": [{"file": hidden}]}]}) == [
+        ("files", "f1", "messages[0].content[0].file.file_id")
+    ]
+    variables = {"page": {"type": "input_file", "file_id": "f1"}}
+    assert found("responses", {"prompt": {"variables": variables}}) == [("files", "f1", "prompt.variables.page.file_id")]
 
 
 def test_a_body_that_is_nested_too_deeply_is_refused() -> None:

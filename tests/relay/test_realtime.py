@@ -90,6 +90,7 @@ async def test_two_keys_at_once_are_refused(house: House, vendor: Vendor) -> Non
     [
         (f"model={MODEL}", "gw_live_of_nobody", 401, "invalid_api_key"),
         (f"model={MODEL}", "", 401, "invalid_api_key"),
+        (f"model={MODEL}&api-key=%E2%82%AC", "", 401, "invalid_api_key"),
         ("", SECRET, 400, "invalid_request"),
         ("model=claude-x", SECRET, 404, "model_not_found"),
         (f"model={MODEL}&call_id=rtc_1", SECRET, 400, "invalid_request"),

@@ -10,7 +10,7 @@ import pytest
 
 from genway.billing.prices import Price, set_price
 from relay.forms_stage import CONTENT_TYPE, LISTENING, MEBIBYTE, form
-from relay.house import House, chat_events, data, message_answer, until
+from relay.house import MESSAGES, House, chat_events, data, message_answer, until
 from standins.raw_vendor import EVENTS, RawVendor, Taken, chunk, hang_up, head_of, pieces, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -40,6 +40,29 @@ async def test_a_channels_own_version_decides_what_a_translated_request_may_hold
     sent = msgspec.json.decode(taken.body)
     assert ("temperature" in sent) == kept
     assert taken.headers["anthropic-version"] == options.get("header.anthropic-version", "2023-06-01")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_tool_whose_name_is_too_long_upstream_is_called_by_it_all_the_same(
+    house: House, vendor: RawVendor, streamed: bool
+) -> None:
+    await house.channel("gpt", vendor.url, models={"m": "gpt-5.5"})
+    name = "mcp__plugin_yt-content-strategist_youtube-analytics__get_video_enhanced_transcript"
+
+    async def call_it(taken: Taken, writer: asyncio.StreamWriter) -> None:
+        function = {"name": msgspec.json.decode(taken.body)["tools"][0]["function"]["name"], "arguments": "{}"}
+        said = {"role": "assistant", "tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]}
+        choice = {"index": 0, "delta" if streamed else "message": said, "finish_reason": "tool_calls"}
+        body = {"id": "chatcmpl-1", "choices": [choice]}
+        answer = pieces([data(body), b"data: [DONE]\n\n"]) if streamed else whole(msgspec.json.encode(body))
+        await answer(taken, writer)
+
+    vendor.answer = call_it
+    tools = [{"name": name, "input_schema": {"type": "object"}}]
+    talk = [{"role": "user", "content": "hi"}]
+    told = await house.post(MESSAGES, {"model": "m", "max_tokens": 9, "messages": talk, "tools": tools, "stream": streamed})
+    assert told.status == 200
+    assert f'"name":"{name}"'.encode() in told.body
 
 
 @pytest.mark.parametrize("n", [-1, -1_000_000, 0])

@@ -71,7 +71,7 @@ async def test_a_fault_is_tried_again_on_another_channel(
     assert (row.attempts, row.outcome) == (2, "done")
 
 
-@pytest.mark.parametrize("status", [400, 404, 409, 413, 422])
+@pytest.mark.parametrize("status", [400, 409, 413, 422])
 async def test_a_refusal_of_the_request_is_for_the_client(pair: House, bad: RawVendor, good: RawVendor, status: int) -> None:
     body = b'{"error": {"message":"it is you", "param": "x", "more": [1.0]}}'
     bad.answer = whole(body, status)
@@ -79,6 +79,93 @@ async def test_a_refusal_of_the_request_is_for_the_client(pair: House, bad: RawV
     assert (told.status, told.body, told.channel) == (status, body, "bad")
     assert good.requests == []
     assert pair.recorded() == [], "a refusal costs nothing"
+
+
+UNKNOWN = {"error": {"message": "The model `gpt-5` does not exist", "type": "t", "param": None, "code": "model_not_found"}}
+NGINX = b"<html><head><title>404 Not Found</title></head></html>"
+
+
+@pytest.mark.parametrize("body", [msgspec.json.encode(UNKNOWN), NGINX])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_model_or_a_path_that_a_channel_does_not_have_is_looked_for_in_the_next(
+    pair: House, bad: RawVendor, good: RawVendor, body: bytes, streamed: bool
+) -> None:
+    bad.answer = whole(body, 404)
+    good.answer = pieces(chat_events("Hi")) if streamed else WELL
+    for _ in range(4):
+        told = await pair.chat(stream=streamed)
+        assert (told.status, told.channel, told.headers["x-genway-attempts"]) == (200, "good", "2")
+    assert len(bad.requests) == 4, "it is well, and asked first as before"
+
+
+async def test_what_no_channel_has_is_told_in_the_vendors_words(pair: House, bad: RawVendor, good: RawVendor) -> None:
+    bad.answer = whole(NGINX, 404, "text/html")
+    good.answer = whole(msgspec.json.encode(UNKNOWN), 404)
+    for _ in range(4):
+        told = await pair.chat()
+        assert (told.status, told.channel, told.headers["x-genway-attempts"], told.json) == (404, "good", "2", UNKNOWN)
+    assert (pair.waited, pair.recorded()) == ([], [])
+
+
+async def test_who_is_in_trouble_may_have_what_the_others_have_not(pair: House, bad: RawVendor, good: RawVendor) -> None:
+    await pair.channel("last", bad.url, priority=-1)
+    bad.answer = whole(msgspec.json.encode(UNKNOWN), 404)
+    good.answer = in_turn(refusing(500, "Down."), WELL)
+    told = await pair.chat()
+    assert (told.status, told.channel, told.headers["x-genway-attempts"]) == (200, "good", "4")
+    assert len(bad.requests) == 2, "who has it not is not asked again"
+    good.answer = refusing(500, "Down.")
+    told = await pair.chat()
+    assert (told.status, told.json["error"]["message"]) == (500, "Down.")
+
+
+KEPT_FROM = [
+    (403, "Project `proj_1` does not have access to model `gpt-5`", "model_not_found"),
+    (401, "You have insufficient permissions for this operation. Missing scopes: model.request.", ""),
+]
+
+
+@pytest.mark.parametrize(("status", "message", "code"), KEPT_FROM)
+async def test_a_key_that_is_kept_from_a_model_is_good_for_the_others(
+    house: House, good: RawVendor, status: int, message: str, code: str
+) -> None:
+    await house.channel("keys", good.url, secret="sk-narrow-secret,sk-broad-secret")
+
+    async def answer(taken: Taken, writer: asyncio.StreamWriter) -> None:
+        kept_from = "sk-narrow" in taken.headers["authorization"] and b'"gpt-5"' in taken.body
+        await (refusing(status, message, code) if kept_from else WELL)(taken, writer)
+
+    good.answer = answer
+    assert [(await house.chat()).status for _ in range(4)] == [200] * 4
+    assert {(await house.chat("gpt-4o")).headers["x-genway-attempts"] for _ in range(2)} == {"1"}
+    used = [taken.headers["authorization"] for taken in good.requests if b"gpt-4o" in taken.body]
+    assert sorted(used) == ["Bearer sk-broad-secret", "Bearer sk-narrow-secret"]
+
+
+@pytest.mark.parametrize(("status", "message", "code"), KEPT_FROM)
+async def test_a_model_that_all_keys_are_kept_from_is_not_there_for_the_client(
+    house: House, bad: RawVendor, status: int, message: str, code: str
+) -> None:
+    await house.channel("only", bad.url)
+    bad.answer = refusing(status, message, code)
+    told = await house.chat()
+    assert (told.status, told.json["error"]["code"]) == (404, "model_not_found")
+    assert "gpt-5 for chat" in told.json["error"]["message"]
+    assert message.encode() not in told.body
+    bad.answer = WELL
+    assert (await house.chat()).status == 200
+
+
+async def test_each_attempt_that_comes_to_nothing_is_told_in_the_log_with_the_calls_id(
+    pair: House, bad: RawVendor, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bad.answer = refusing(503, "Too warm: sk-channel")
+    told = await pair.chat()
+    written = capfd.readouterr().out
+    (line,) = [line for line in written.splitlines() if "call.attempt_failed" in line]
+    for part in (told.headers["x-request-id"], "channel=bad", "attempt=1", "verdict=fault", "Too warm: ***"):
+        assert part in line
+    assert "sk-channel" not in written
 
 
 @pytest.mark.never_straight("the first channel cannot have a connection ready")
@@ -174,13 +261,33 @@ async def test_what_has_begun_is_never_tried_again(pair: House, bad: RawVendor, 
     assert good.requests == []
 
 
-@pytest.mark.parametrize("said", ["1", "0.5"])
-async def test_a_short_wait_that_a_vendor_asks_for_is_kept(house: House, bad: RawVendor, said: str) -> None:
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ({"retry_after": "1"}, 1),
+        ({"retry_after": "0.5"}, 0.5),
+        ({"retry_after_ms": "300"}, 0.3),
+        ({"retry_after": "1", "retry_after_ms": "300"}, 0.3),
+        ({"retry_after": "2", "retry_after_ms": "soon"}, 2),
+        ({"retry_after_ms": "nan"}, 5),
+        ({}, 5),
+    ],
+)
+async def test_a_short_wait_that_a_vendor_asks_for_is_kept(
+    house: House, bad: RawVendor, said: dict[str, str], seconds: float
+) -> None:
     await house.channel("only", bad.url)
-    bad.answer = in_turn(whole(msgspec.json.encode(BUSY), 429, retry_after=said), WELL)
+    bad.answer = in_turn(whole(msgspec.json.encode(BUSY), 429, **said), WELL)
     told = await house.chat()
     assert (told.status, told.headers["x-genway-attempts"]) == (200, "2")
-    assert house.waited == [pytest.approx(float(said), abs=0.05)]
+    assert house.waited == [pytest.approx(seconds, abs=0.05)]
+
+
+async def test_a_client_is_told_when_to_try_again_also_where_the_vendor_does_not_say(house: House, bad: RawVendor) -> None:
+    await house.channel("only", bad.url)
+    bad.answer = refusing(429, "Too many requests")
+    told = await house.chat()
+    assert (told.status, told.headers["retry-after"], told.headers["x-genway-attempts"]) == (429, "5", "4")
 
 
 async def test_a_long_wait_is_passed_on_with_the_vendors_own_words(house: House, bad: RawVendor) -> None:
@@ -238,7 +345,10 @@ async def test_keys_of_a_channel_take_turns(house: House, good: RawVendor) -> No
         (402, "Payment required", ""),
         (403, "This key may not do that", ""),
         (429, "You exceeded your current quota", "insufficient_quota"),
+        (429, "Your account is not active, please check your billing details on our website.", "billing_not_active"),
+        (429, "You have used up your credits", "credit_balance_exhausted"),
         (400, "rejected", "insufficient_quota"),
+        (400, "Billing hard limit has been reached", "billing_hard_limit_reached"),
     ],
 )
 async def test_a_key_that_is_refused_is_set_aside_and_never_held_against_the_client(
@@ -290,9 +400,19 @@ async def test_a_refusal_that_repeats_the_clients_words_says_nothing_of_the_chan
     assert (await house.chat()).status == 200
 
 
-async def test_anthropics_empty_account_is_seen_under_the_status_of_a_wrong_request(house: House, bad: RawVendor) -> None:
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Your credit balance is too low to access the Anthropic API.",
+        "You have reached your specified API usage limits. You will regain access on 2027-01-01 at 00:00 UTC.",
+        "This organization has been disabled.",
+    ],
+)
+async def test_what_anthropic_says_of_the_account_is_seen_under_the_status_of_a_wrong_request(
+    house: House, bad: RawVendor, message: str
+) -> None:
     await house.channel("empty", bad.url, "anthropic", priority=1)
-    poor = {"type": "invalid_request_error", "message": "Your credit balance is too low to access the Anthropic API."}
+    poor = {"type": "invalid_request_error", "message": message}
     bad.answer = whole(msgspec.json.encode({"type": "error", "error": poor}), 400)
     told = await house.messages()
     assert (told.status, told.json["error"]["type"]) == (503, "overloaded_error")
@@ -308,6 +428,25 @@ async def test_a_busy_key_rests_while_the_others_work(house: House, good: RawVen
     good.answer = answer
     assert [(await house.chat()).status for _ in range(5)] == [200] * 5
     assert sum("tired" in taken.headers["authorization"] for taken in good.requests) == 1
+
+
+async def test_while_all_keys_of_a_channel_are_busy_clients_are_told_to_wait(house: House, bad: RawVendor) -> None:
+    await house.channel("keys", bad.url, secret="sk-tired-1,sk-tired-2")
+    bad.answer = whole(msgspec.json.encode(BUSY), 429, retry_after="30")
+    assert (await house.chat()).status == 429
+    told = await house.chat()
+    assert (told.status, told.headers["retry-after"], told.json["error"]["code"]) == (429, "30", "rate_limit_exceeded")
+    assert "operator" not in told.json["error"]["message"]
+    assert len(bad.requests) == 2
+
+
+async def test_a_channel_whose_requests_a_minute_are_used_up_says_when_there_are_more(house: House, good: RawVendor) -> None:
+    await house.channel("small", good.url, options={"requests_per_minute": "2"})
+    assert [(await house.chat()).status for _ in range(2)] == [200, 200]
+    told = await house.chat()
+    assert (told.status, told.headers["retry-after"]) == (429, "30")
+    house.now += 30
+    assert (await house.chat()).status == 200
 
 
 # --- an answer of another form than was asked for

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import pytest
 
 from genway.errors import NoChannel
-from genway.routing.channels import remove_channel
+from genway.routing.channels import change_channel, remove_channel
 from relay.house import CHAT, MESSAGES, House, chat_events, message_answer
 from standins.raw_vendor import RawVendor, pieces, whole
 
@@ -164,6 +165,29 @@ async def test_azures_form(house: House, openai: RawVendor) -> None:
     assert responses.target == "/openai/responses?api-version=2026-01-01"
     assert (chat.headers["api-key"], chat.headers.get("authorization")) == ("az", None)
     assert b'"model":"our deployment"' in chat.body
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("", "/openai/deployments/gpt/chat/completions?api-version=2025-04-01-preview"),
+        ("/", "/openai/deployments/gpt/chat/completions?api-version=2025-04-01-preview"),
+        ("/openai", "/openai/deployments/gpt/chat/completions?api-version=2025-04-01-preview"),
+        ("/openai/v1", "/openai/v1/chat/completions"),
+        ("/openai/v1/", "/openai/v1/chat/completions"),
+    ],
+)
+async def test_azures_address_is_that_of_the_resource_or_of_either_of_its_apis(
+    house: House, openai: RawVendor, path: str, target: str
+) -> None:
+    seat = await house.channel("azure", openai.url, "azure-openai", models={"gpt-5": "gpt"})
+    moved = msgspec.structs.replace(seat.channel, base_url=f"{openai.url}{path}")
+    house.write(lambda connection: change_channel(connection, house.vault, moved))
+    await house.board.refresh()
+    assert (await house.chat("gpt-5")).status == 200
+    [chat] = openai.requests
+    assert chat.target == target
+    assert b'"model":"gpt"' in chat.body
 
 
 async def test_channels_come_change_and_go_without_a_restart(house: House, openai: RawVendor) -> None:

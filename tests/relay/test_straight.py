@@ -128,6 +128,11 @@ async def test_a_plain_call_goes_straight(house: House, vendor: RawVendor, path:
         (CHAT, DEEP, 400),
         (CHAT, {"model": "m", "messages": [{"role": "user", "content": [{"file": {"file_id": "file-1"}}]}]}, 404),
         (CHAT, {"model": "local/chat", "messages": HI}, 200),
+        (CHAT, b'{"model":"m","messages":[],"model":"n"}', 400),
+        (CHAT, b'{"model":"m","messages":[],"Model":"n"}', 400),
+        (CHAT, {"model": "m", "messages": HI, "audio": {"voice": "alloy", "format": "wav"}}, 200),
+        (CHAT, {"model": "m", "messages": HI, "metadata": {"model": "n"}}, 200),
+        ("/v1/responses", {"model": "m", "input": "Hi", "store": False, "tools": [{"type": "shell"}]}, 200),
         ("/v1/moderations", {"input": "x"}, 404),
         ("/v1/responses", {"model": "m", "input": "Hi"}, 200),
         ("/v1/responses", {"model": "m", "input": "Hi", "store": False, "previous_response_id": "resp_1"}, 404),
@@ -499,7 +504,7 @@ async def test_a_fault_of_ours_lets_go_of_the_client_and_of_all_that_was_held(
 async def test_a_vendor_that_counts_beyond_all_measure_is_answered_for(house: House, vendor: RawVendor) -> None:
     await house.channel("only", vendor.url, "anthropic", models={"m": "m"})
     house.key(KEY, tokens_per_minute=5000)
-    vendor.answer = whole(message_answer().replace(b'"input_tokens":10', b'"input_tokens":%d' % 10**15))
+    vendor.answer = whole(message_answer().replace(b'"input_tokens":10', b'"input_tokens":%d' % (2**32 - 2)))
     told = await house.post(MESSAGES, {"model": "m", "max_tokens": 5, "messages": HI}, KEY)
     assert (told.status, told.headers["anthropic-ratelimit-tokens-remaining"], house.straight) == (200, "0", 1)
     await until(lambda: at_rest(house))

@@ -43,7 +43,7 @@ TEXTS = st.lists(
 )
 RESPONSES = "/v1/responses"
 TRANSLATED = pytest.mark.never_straight("translated")
-BODY = {"max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}], "input": "Hi", "prompt": "Hi", "stream": True}
+BODY = {"max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}], "input": "Hi", "stream": True}
 
 
 def response_events(*texts: str) -> list[bytes]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genway.errors import InvalidRequest
-from genway.relay import surveys
+from genway.relay import kinds, surveys
 from genway.relay.objects import About
 from relay.kept_stage import batch_lines
 
@@ -55,7 +55,7 @@ async def test_numbers_below_zero_make_no_batch_cheaper() -> None:
 
 
 async def test_no_number_of_things_is_beyond_all_measure() -> None:
-    body = msgspec.json.encode({"model": "m", "n": 2**62})
+    body = msgspec.json.encode({"model": "m", "n": kinds.MOST_ANSWERS})
     assert (await surveys.of_requests([body], 1000)).likely["m"].images == surveys.MOST_THINGS
 
 
@@ -67,7 +67,7 @@ async def test_a_thread_that_a_message_goes_on_with_is_named() -> None:
 
 async def test_a_result_may_be_longer_than_a_line_that_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surveys, "LONGEST_LINE", 10)
-    found = await surveys.results(pieces(line("m", 5), 8), About(call="chat", models=("m",)))
+    found = await surveys.results(pieces(line("m", 5), 8), About(call="chat", models=("m",)), set())
     assert found["m"].used.input == 5
 
 
@@ -81,7 +81,7 @@ async def test_results_are_counted_under_the_name_that_the_client_gave() -> None
     content = (
         line("gpt-5-2026-01-01", 10) + line("gpt-5-mini-2026-01-01", 20) + line("gpt-5-2026-01-01", 1) + line("gpt-5", 9, 500)
     )
-    found = await surveys.results(pieces(content + b"cut off", 30), about)
+    found = await surveys.results(pieces(content + b"cut off", 30), about, set())
     assert {model: (tally.used.input, tally.used.calls) for model, tally in found.items()} == {
         "gpt-5": (11, 2),
         "gpt-5-mini": (20, 1),
@@ -91,6 +91,6 @@ async def test_results_are_counted_under_the_name_that_the_client_gave() -> None
 async def test_an_answer_without_usage_is_estimated() -> None:
     body = {"model": "m", "choices": [{"message": {"role": "assistant", "content": "one two three"}}]}
     content = msgspec.json.encode({"response": {"status_code": 200, "body": body}})
-    found = await surveys.results(pieces(content, 1000), About(call="chat", models=("m",)))
+    found = await surveys.results(pieces(content, 1000), About(call="chat", models=("m",)), set())
     assert found["m"].used.estimated
     assert found["m"].used.output >= 3

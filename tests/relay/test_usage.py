@@ -44,6 +44,8 @@ REALTIME = {
     "output_token_details": {"text_tokens": 25, "audio_tokens": 75},
 }
 
+NEVER = [2**32 - 1, 2**63, 2**64 - 1, 10**40]  # -1 as some servers write it, and worse
+
 counts = st.one_of(st.none(), st.integers(-5, 10**6))
 
 
@@ -426,3 +428,13 @@ def test_a_request_that_asks_itself_or_need_not_is_not_touched() -> None:
 )
 def test_a_chunk_of_nothing_but_usage_is_known(data: bytes, only: bool) -> None:
     assert usage.only_usage(data) is only
+
+
+@pytest.mark.parametrize("number", NEVER)
+def test_a_number_that_no_call_can_have_used_is_not_believed(number: int) -> None:
+    assert answer("chat", usage=CHAT | {"completion_tokens": number}) is None
+    assert answer("chat", usage=CHAT | {"prompt_tokens_details": {"cached_tokens": number}}) is None
+    assert answer("messages", usage=MESSAGES | {"output_tokens": number}) is None
+    assert answer("transcriptions", text="", duration=number) is None
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 1}}}
+    assert stream("messages", start, {"type": "message_delta", "usage": {"output_tokens": number}}) == Used(input=9, output=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
@@ -35,6 +36,9 @@ class Form(msgspec.Struct, frozen=True):
 
     fields: dict[str, list[str]]
     files: dict[str, list[Upload]]
+
+
+LOOKED_AFTER = re.compile(r"/(batches|files|responses)/")
 
 
 class Seen(msgspec.Struct, kw_only=True):
@@ -184,6 +188,11 @@ class RelayVendor(ABC):
     def asked(self, path: str) -> list[Seen]:
         """The requests with that path."""
         return [seen for seen in self.requests if seen.path == path]
+
+    @property
+    def work(self) -> list[Seen]:
+        """The requests but for questions about batches and responses of before, which a gateway asks of itself at any time."""
+        return [seen for seen in self.requests if seen.method != "GET" or not LOOKED_AFTER.search(seen.path)]
 
     def forget(self) -> None:
         """Forget requests and scripts, and hold again what is to be held."""

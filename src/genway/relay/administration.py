@@ -71,9 +71,9 @@ class Administration:
 def _relaying(seat: Seat, now: float) -> dict[str, Any]:
     models = [_model(name, health, now) for name, health in sorted(seat.healths.items()) if health.failures or health.until]
     keys = [_key(credential, now) for credential in seat.credentials]
-    alone = sum(model["state"] != "well" for model in models)
-    usable = sum(key["state"] == "well" for key in keys)
-    full = bool(seat.concurrency) and seat.busy >= seat.concurrency
+    alone = any(part["state"] in {"left alone", "set aside"} for part in (*models, *keys))
+    usable = any(key["state"] == "well" for key in keys)
+    full = (seat.concurrency and seat.busy >= seat.concurrency) or seat.room_in(now) > 0
     return {
         "state": "no usable key" if not usable else "full" if full else "partly left alone" if alone else "well",
         "busy": seat.busy,
@@ -104,7 +104,7 @@ def _key(credential: Credential, now: float) -> dict[str, Any]:
         "key": credential.name,
         "state": "set aside" if aside else "well",
         "until": _moment(credential.aside_until) if aside else None,
-        "why": (credential.why or "busy") if aside else "",
+        "why": credential.why if aside else "",
     }
 
 

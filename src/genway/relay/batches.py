@@ -21,7 +21,7 @@ from genway.relay.desk import Inquiry, Routes, Told
 from genway.relay.errors import Passed
 from genway.relay.files import page, with_results_url
 from genway.relay.forward import Post, Unheard
-from genway.relay.keeper import Keeper, Place, take_deposit
+from genway.relay.keeper import Keeper, Place, check_shared, take_deposit
 from genway.relay.kinds import ROUTES
 from genway.relay.mentions import Mention
 from genway.relay.objects import About, Kept, Sort
@@ -168,6 +168,7 @@ async def _check(inquiry: Inquiry, survey: Survey, place: Place) -> None:
             )
     if survey.names:
         named = list(survey.names.values())
+        check_shared(place.seat, named)
         kept = await inquiry.relay.keeper.named(inquiry.caller, named)
         if kept is not None and (kept.channel_id, kept.credential) != (place.seat.channel.id, place.credential.name):
             raise NotFound(f"{kept.id} is kept at another place than the batch", field=named[0].field)

@@ -24,11 +24,15 @@ SCHEMES = frozenset({b"bearer", b"token", b"key"})
 
 
 class Holder:
-    """The holder of a key in this process: what is left of its minute, and how many streams it has open."""
+    """The holder of a key in this process: what is left of its minute, and how many streams it has open.
 
-    __slots__ = ("caller", "fresh_until", "most_streams", "requests", "streams", "tokens")
+    alone: no other process counts for it as well, so that what is left here is all there is.
+    """
 
-    def __init__(self, caller: Caller) -> None:
+    __slots__ = ("alone", "caller", "fresh_until", "most_streams", "requests", "streams", "tokens")
+
+    def __init__(self, caller: Caller, *, alone: bool = True) -> None:
+        self.alone = alone
         self.caller = caller
         self.fresh_until = 0.0
         self.requests: Bucket | None = None
@@ -40,14 +44,17 @@ class Holder:
 class Callers:
     """Remembers for a second who a key belongs to.
 
-    identify: looks a key up; raises Unauthenticated.
+    identify: looks a key up; raises Unauthenticated. processes: how many serve, each of which counts for itself.
     """
 
-    def __init__(self, identify: Callable[[str], Awaitable[Caller]], limits: RequestLimits, settings: Relay) -> None:
+    def __init__(
+        self, identify: Callable[[str], Awaitable[Caller]], limits: RequestLimits, settings: Relay, *, processes: int = 1
+    ) -> None:
         self._identify = identify
         self._limits = limits
         self.shared = limits.shared  # requests are counted outside this process
         self._settings = settings
+        self._alone = processes == 1 and not limits.shared
         self._by_header: dict[bytes, Holder] = {}
         self._by_key: dict[str, Holder] = {}
 
@@ -80,7 +87,7 @@ class Callers:
             if len(self._by_key) >= MOST_REMEMBERED:
                 self._by_key = {key: holder for key, holder in self._by_key.items() if holder.streams}
                 self._by_header.clear()
-            found = self._by_key[caller.key_id] = Holder(caller)
+            found = self._by_key[caller.key_id] = Holder(caller, alone=self._alone)
         self._freshen(found, caller)
         return found
 
@@ -148,13 +155,20 @@ def credential(exchange: Exchange) -> bytes:
 
 
 def limit_headers(holder: Holder, wire: Wire) -> bytes:
-    """What is left of the key's minute, in the format's own headers; nothing for a key without limits."""
+    """What is left of the key's minute, in the format's own headers; nothing for a key without limits.
+
+    Where several processes count, only the limit: each would tell of another rest, and the next answer comes from another one.
+    """
     if holder.requests is None and holder.tokens is None:
         return b""
     now = time.monotonic()
     lines = b""
     for name, bucket in ((b"requests", holder.requests), (b"tokens", holder.tokens)):
         if bucket is None:
+            continue
+        if not holder.alone:
+            form = b"anthropic-ratelimit-%b-limit: %d\r\n" if wire == "anthropic" else b"x-ratelimit-limit-%b: %d\r\n"
+            lines += form % (name, bucket.most)
             continue
         left, full = bucket.left(now), min(bucket.full_in(now), LONGEST_RESET)
         if wire == "anthropic":

@@ -54,8 +54,8 @@ class Inquiry:
         self.channel = ""
 
     async def body(self) -> bytes:
-        """The whole body. Raises BodyTooLarge or ClientGone."""
-        return self.exchange.take() if self.exchange.complete else await self.relay.read(self.exchange)
+        """The whole body. Raises as `Relay.read` does."""
+        return await self.relay.read(self.exchange)
 
     def common(self) -> bytes:
         """The lines of every answer to it."""
@@ -142,11 +142,12 @@ class Desk:
     def find(self, exchange: Exchange) -> tuple[Route, dict[str, str]] | None:
         """The route of a request. Raises nothing; a path that is not known here is for somebody else."""
         path = under_v1(exchange.path)
+        method = "GET" if exchange.method == "HEAD" else exchange.method
         if path.lstrip("/").partition("/")[0] not in self._first:
             return None
         for route in self._routes:
             found = route.pattern.match(path)
-            if found is not None and route.method == exchange.method:
+            if found is not None and route.method == method:
                 return route, found.groupdict()
         return None
 

@@ -10,11 +10,10 @@ import msgspec
 from websockets.frames import Frame, Opcode
 
 from genway.config import Relay
-from genway.relay import metrics
 from genway.relay.ongoing import Ongoing
 from genway.relay.retries import Refusal, judge
 from genway.relay.seats import Board, Choice, Credential
-from genway.relay.sending import Answered, Attempt, Sender
+from genway.relay.sending import Answered, Attempt, Sender, tell_of_attempt
 from genway.wire.exchange import Headers
 from genway.wire.pool import Pool, Unreachable
 from genway.wire.upstream import BrokenOff
@@ -108,7 +107,7 @@ class Dialer(Sender):
             ongoing.fault, ongoing.refusal = error, None
             self._leave_seat(ongoing)
             self._board.failed(choice, str(error))
-            metrics.RETRIES.labels(ongoing.channel, type(error).__name__).inc()
+            tell_of_attempt(ongoing, type(error).__name__, str(error))
             return None, None
         finally:
             if probe:

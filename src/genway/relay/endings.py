@@ -14,9 +14,10 @@ from genway.billing import leases
 from genway.billing.leases import CallRow
 from genway.billing.tokens import Card, Used
 from genway.errors import InvalidRequest, Unavailable
-from genway.relay import forward, objects, surveys, unmade, usage
+from genway.relay import forward, makings, objects, surveys, unmade, usage
 from genway.relay.errors import Passed
-from genway.relay.keeper import ENDED, Keeper, Place, take_deposit
+from genway.relay.keeper import ENDED, Keeper, Place, beside, take_deposit
+from genway.relay.makings import Making
 from genway.relay.objects import About, Kept
 from genway.relay.seats import Seat
 from genway.relay.surveys import Tally
@@ -139,7 +140,7 @@ class Endings:
         if not kept.open or not self.has_ended(kept, state):
             return
         if kept.kind == "responses":
-            await self._keeper.keep(self._keeper.items_of(kept, body))
+            await self._keeper.keep([*self._keeper.items_of(kept, body), *beside(kept, makings.of("responses", body))])
             used = usage.from_answer("responses", body)
             tally = self._guess(kept) if used is None else Tally(kept.details.models[0], "responses", used)
             if state.status == "failed" and used is None:
@@ -206,9 +207,12 @@ class Endings:
         where = forward.target(place.seat, kind, f"/{name}{rest}")
         try:
             reply = await forward.ask(self._keeper.pool, place, "GET", where, seconds=ASK_SECONDS)
-            return await surveys.results(forward.pieces(reply), kept.details)
+            made: set[Making] = set()
+            found = await surveys.results(forward.pieces(reply), kept.details, made)
         except (Passed, InvalidRequest):
             return None
+        await self._keeper.keep(beside(kept, made))
+        return found
 
     def _guess(self, kept: Kept) -> Tally:
         """Where the vendor never says what was used: what had gone in, at least."""

@@ -196,7 +196,7 @@ _DOCUMENTS = frozenset(("file", "input_file", "document"))
 def _readable(kind: str, request: bytes) -> Used:
     try:
         return asked(kind, request)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Used(input=quick_input(request), estimated=True)
 
 

@@ -1,8 +1,8 @@
 """What is on record of things that vendors keep goes again after a time: `relay.keep_days` and `relay.keep_file_days`.
 
-Responses, their items, threads and batches that have ended are forgotten here; their vendors forget them by themselves. A
-file is deleted at its vendor first, which would keep it for good. Work that goes on or is not paid for yet stays however
-old it is, with the files that it needs.
+Responses, their items, threads, containers, audio and batches that have ended are forgotten here; their vendors forget them by
+themselves. A file is deleted at its vendor first, which would keep it for good. Work that goes on or is not paid for yet stays
+however old it is, with the files that it needs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ log = structlog.get_logger(__name__)
 DAY = 86_400
 AT_ONCE = 500
 ASK_SECONDS = 30.0
-FORGOTTEN: Final[tuple[Sort, ...]] = ("responses", "items", "threads", "batches", "message_batches")
+FORGOTTEN: Final[tuple[Sort, ...]] = (
+    "responses", "items", "threads", "batches", "message_batches", "containers", "message_containers", "audio",
+)  # fmt: skip
 
 
 async def expire(keeper: Keeper) -> int:

@@ -60,7 +60,7 @@ class Flow:
     """kind: what the upstream answers. begin: called once before the first byte goes out, to start the answer.
 
     hides_usage: the client did not ask for the usage that we asked the upstream for.
-    secret: of the channel, struck out of every event.
+    secret: of the channel, struck out of every event. gather: is shown all events, to look for something in them.
     began: anything has gone to the client; by late_at of the loop's clock it must have, if that is not 0. over: the last event
     has come, the upstream has ended or the client has gone; then `finish` sends what was held back, which is the last event.
     used: what the vendor said; produced: the events kept for an estimate where it says nothing, and how many bytes there
@@ -90,6 +90,7 @@ class Flow:
         translator: Translator | None = None,
         client_kind: str = "",
         secret: bytes = b"",
+        gather: Callable[[bytes], None] | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.client_kind = client_kind or kind.name
@@ -107,6 +108,7 @@ class Flow:
         self._hides_usage = hides_usage
         self._translator = translator
         self._secret = secret
+        self._gather = gather
         self._splitter = Splitter() if has_events else None
         exchange.on_gone = self._left
         exchange.on_room = self._room
@@ -211,6 +213,8 @@ class Flow:
         if self.kept_bytes < KEPT_BYTES:
             self.kept.append(ready)
             self.kept_bytes += size
+        if self._gather is not None:
+            self._gather(ready)
         if self._translator is None:
             for mark in self._marks:
                 if mark in ready:
@@ -276,9 +280,11 @@ class Flow:
             self._first.set_result(None)
 
     def _ended(self, problem: str | None) -> None:
-        if not self.over and problem is None and self._splitter is not None and (rest := self._splitter.take_rest()):
-            # SDKs lose an event that no empty line ends.
-            self._events(rest + b"\n\n" if self._translator is not None else rest)
+        if not self.over and problem is None and self._splitter is not None:
+            if rest := self._splitter.take_rest():  # SDKs lose an event that no empty line ends
+                self._events(rest + b"\n\n" if self._translator is not None else rest)
+            elif not self.total_bytes:
+                problem = "the answer ended without a single event"
         self._close(problem)
 
     def _close(self, problem: str | None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from genway.billing.tokens import Used
 from genway.config import Config
 from genway.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, Unavailable
-from genway.relay import estimate
+from genway.relay import estimate, kinds
 from genway.relay.kinds import Call
 from genway.wire.exchange import Exchange
 
@@ -34,6 +35,7 @@ MOST_TEXT: Final = 1024 * 1024
 UPLOADS_TAKE_LONGER: Final = 10
 HEARD: Final = frozenset({"transcriptions", "translations"})
 PICTURES: Final = frozenset({"image", "image[]"})
+BOUNDARIES: Final = re.compile(r";\s*boundary\s*=", re.IGNORECASE)
 _ASKED: Final = ("model", "stream", "n", "user")
 
 
@@ -51,9 +53,13 @@ class Forms:
         dropped: nothing of it is sent on, so nothing of its files is kept but how they begin.
         Raises InvalidRequest, BodyTooLarge, BodyTooSlow, Unavailable or ClientGone.
         """
-        content_type, options = parse_options_header(exchange.header(b"content-type").decode("latin-1"))
+        kinds.refuse_compressed(exchange.header(b"content-encoding"))
+        sent = exchange.header(b"content-type").decode("latin-1")
+        content_type, options = parse_options_header(sent)
         if content_type != "multipart/form-data":
             raise InvalidRequest(f"multipart/form-data with the file, got {content_type or 'nothing'}", field="Content-Type")
+        if len(BOUNDARIES.findall(sent)) > 1:  # we would read the form by one, and the vendor perhaps by the other
+            raise InvalidRequest("a form has one boundary", field="Content-Type")
         if not options.get("boundary"):
             raise InvalidRequest("a form names its boundary: multipart/form-data; boundary=…", field="Content-Type")
         announced = exchange.header(b"content-length")
@@ -249,7 +255,7 @@ class Reading:
         self._name = ""
         self._part: bytearray | File = bytearray()
         try:
-            self._parser = PushMultipartParser(boundary, max_segment_count=MOST_PARTS)
+            self._parser = PushMultipartParser(boundary, max_segment_count=MOST_PARTS, header_charset="latin-1")
         except MultipartError as error:
             raise _broken(error) from None
 
@@ -285,7 +291,7 @@ class Reading:
             raise _broken(error) from None
 
     def _begin(self, part: MultipartSegment, start: int) -> None:
-        self._name = part.name
+        self._name = _meant(part.name)
         if part.name == "model":
             if "model" in self.fields:  # we would charge for one, and the vendor might take the other
                 raise InvalidRequest("given twice", field="model")
@@ -293,8 +299,8 @@ class Reading:
         if part.filename is None or part.name == "model":
             self._part = bytearray()
         else:
-            self._part = File(part.filename)
-            self.files.setdefault(part.name, []).append(self._part)
+            self._part = File(_meant(part.filename))
+            self.files.setdefault(self._name, []).append(self._part)
 
     def _end(self) -> None:
         if isinstance(self._part, File):
@@ -343,6 +349,11 @@ def _name(head: bytes) -> str | None:
             named: str | None = parse_content_disposition(value.strip())[1]
             return named
     return None
+
+
+def _meant(name: str) -> str:
+    """A name that was read byte by byte; some clients write a file's in a code page of their own instead of UTF-8."""
+    return name.encode("latin-1").decode("utf-8", "replace")
 
 
 def _nameless(folder: Path) -> BinaryIO:

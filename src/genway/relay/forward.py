@@ -13,6 +13,7 @@ import structlog
 
 from genway.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, NoChannel, RateLimited, Unavailable
 from genway.relay.errors import Passed, UpstreamFailed
+from genway.relay.heads import forwarded
 from genway.relay.keeper import Place
 from genway.relay.objects import Kept
 from genway.relay.retries import LONGEST_ERROR, judge
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-FORWARDED = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
 SHOWN = (b"content-type", b"content-disposition", b"openai-processing-ms")
 LARGEST_ANSWER = 32 * 1024 * 1024
 NOT_TAKEN = frozenset({501, 503, 529})  # with these a vendor says that it has not begun
@@ -116,7 +116,7 @@ async def ask(
         failed = Unheard if isinstance(error, BrokenOff) else UpstreamFailed
         raise failed(f"the channel that keeps this did not answer: {error}") from None
     match refusal.verdict:
-        case "refused" | "out of credit":
+        case "refused" | "out of credit" | "not allowed":
             log.error("channel.key_refused", channel=seat.channel.name, credential=place.credential.name, why=refusal.verdict)
             raise Unavailable("the channel's own key is refused or out of credit; the operator has to see to it")
         case "busy":
@@ -137,7 +137,9 @@ async def at(inquiry: Inquiry, place: Place, method: str, kind: str, rest: str, 
     where = target(place.seat, kind, rest, _query(inquiry.exchange))
     keeper = inquiry.relay.keeper
     seconds = keeper.settings.connect_seconds
-    return await ask(keeper.pool, place, method, where, post, headers=forwarded(inquiry.exchange), connect_seconds=seconds)
+    return await ask(
+        keeper.pool, place, method, where, post, headers=forwarded(inquiry.exchange.headers), connect_seconds=seconds
+    )
 
 
 async def about(inquiry: Inquiry, kept: Kept, method: str, rest: str = "", post: Post | None = None) -> Reply:
@@ -191,11 +193,6 @@ def _query(exchange: Exchange) -> str:
     return urlencode([pair for pair in parse_qsl(text, keep_blank_values=True) if pair[0] != "model"])
 
 
-def forwarded(exchange: Exchange) -> dict[bytes, bytes]:
-    """The lines of the client's that the vendor should see."""
-    return {name: value for name, value in exchange.headers if name in FORWARDED}
-
-
 async def whole(reply: Reply) -> bytes:
     """An answer's body. Raises Unheard."""
     try:
@@ -210,6 +207,10 @@ async def pass_through(inquiry: Inquiry, reply: Reply) -> None:
     length = reply.header(b"content-length")
     head = b"".join([b"%b: %b\r\n" % (name, value) for name, value in reply.headers if name in SHOWN])
     exchange.start(reply.status, head + inquiry.common(), int(length) if length.isdigit() else None)
+    if exchange.method == "HEAD":
+        reply.abort()
+        exchange.finish()
+        return
     ended: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
     def end(problem: str | None) -> None:

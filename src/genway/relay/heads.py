@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 
 from genway.billing import money
@@ -11,7 +12,22 @@ from genway.wire.exchange import Headers
 
 CORS = b"access-control-allow-origin: *\r\naccess-control-expose-headers: *\r\n"
 EVENT_STREAM = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+FORWARDED = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta"})
+LISTS = frozenset({b"anthropic-beta", b"openai-beta"})
 PASSED_ON = frozenset({b"openai-processing-ms", b"openai-version", b"openai-model", b"content-disposition"})
+
+
+def forwarded(headers: Headers, names: Collection[bytes] = FORWARDED) -> dict[bytes, bytes]:
+    """The lines of the client's that the vendor should see. Of a name that comes twice the first counts, as it does here; what
+    is a list goes on."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in names:
+            if name not in found:
+                found[name] = value
+            elif name in LISTS:
+                found[name] += b"," + value
+    return found
 
 
 def head(ongoing: Ongoing, headers: Headers) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 import msgspec
 import structlog
@@ -19,9 +19,10 @@ from genway.media.store import Store
 from genway.relay import errors, estimate, mentions, objects
 from genway.relay.flow import Flow, Source
 from genway.relay.forms import UPLOADS_TAKE_LONGER
+from genway.relay.makings import Making
 from genway.relay.objects import NAMES, About, Kept, Sort
 from genway.relay.ongoing import Ongoing
-from genway.relay.seats import Board, Credential, Seat
+from genway.relay.seats import Board, Choice, Credential, Seat
 from genway.relay.sse import Splitter, data_of, events
 from genway.routing.channels import LOCAL
 from genway.wire.pool import Pool
@@ -101,6 +102,9 @@ class Keeper:
 
     async def named(self, caller: Caller, named: Sequence[mentions.Mention]) -> Kept | None:
         """What a body names, all of it the account's own and at one place; returns one of them. Raises NotFound."""
+        named = [mention for mention in named if mention.kind not in objects.OPERATORS]
+        if not named:
+            return None
         ids = {mention.id for mention in named}
         found = await self.database.read(lambda connection: objects.find(connection, caller.account_id, caller.mode, ids))
         first: Kept | None = None
@@ -176,6 +180,13 @@ class Keeper:
             objects.put(connection, [kept, *rows])
 
         await self.database.write(write)
+
+    async def made(self, ongoing: Ongoing, makings: Collection[Making]) -> None:
+        """Record what an answer has made besides itself. Raises Unavailable."""
+        choice, credential = ongoing.choice, ongoing.credential
+        place = Place(choice.seat, credential) if choice is not None and credential is not None else None
+        if makings and ongoing.holder is not None:
+            await self.keep([self.row(ongoing.holder.caller, sort, name, place) for sort, name in makings])
 
     # --- responses
 
@@ -286,6 +297,38 @@ def take_deposit(connection: Connection, kept: Kept, now: float) -> None:
         amount=kept.held,
         now=now,
     )
+
+
+def beside(kept: Kept, makings: Collection[Making]) -> list[Kept]:
+    """What was made at the vendor besides a response or a batch, for the same account."""
+    about = msgspec.structs.replace(kept, body="", about="{}", held=0, next_at=None, ended_at=None)
+    return [msgspec.structs.replace(about, kind=sort, id=name) for sort, name in makings]
+
+
+def check_shared(seat: Seat, named: Iterable[mentions.Mention]) -> None:
+    """Raises NotFound where a body names a thing of the operator's own that is not shared by a channel."""
+    for mention in named:
+        if mention.kind in objects.OPERATORS and not seat.shares(mention.id):
+            raise NotFound(
+                f"there is no {NAMES[mention.kind]} {mention.id[:100]} here; the operator says which there are (`shared`)",
+                field=mention.field,
+            )
+
+
+def sharing(choices: list[Choice], named: Collection[mentions.Mention]) -> list[Choice]:
+    """Those by channels that share all that a body names of the operator's own. Raises NotFound where there is none."""
+    able = []
+    problem: NotFound | None = None
+    for choice in choices:
+        try:
+            check_shared(choice.seat, named)
+        except NotFound as error:
+            problem = problem or error
+        else:
+            able.append(choice)
+    if not able and problem is not None:
+        raise problem
+    return able
 
 
 class HeldBack:

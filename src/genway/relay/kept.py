@@ -5,18 +5,20 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from genway.billing.tokens import Used
 from genway.errors import GenwayError, InvalidRequest, NoChannel, NotFound, RateLimited, Unavailable
+from genway.providers.local import echo
 from genway.providers.local.echo import answers
 from genway.relay import estimate, forward, heads, kinds, mentions, objects, usage
 from genway.relay.desk import Inquiry, Routes, Told
 from genway.relay.errors import UpstreamFailed
 from genway.relay.forward import Post
-from genway.relay.keeper import Place
+from genway.relay.keeper import Place, check_shared, sharing
 from genway.relay.kinds import KINDS
 from genway.relay.mentions import Mention
 from genway.relay.objects import Kept
@@ -31,7 +33,7 @@ _ITEM = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Stored(msgspec.Struct):
-    """A response of the built-in provider's, as it is kept."""
+    """A response of the built-in provider's, as it is kept. response: as it ended, or as it began where the client left."""
 
     request: dict[str, Any]
     response: dict[str, Any]
@@ -51,10 +53,11 @@ async def show_response(inquiry: Inquiry, name: str) -> Told | None:
     kept = await _response(inquiry, name)
     if kept.channel_id == LOCAL:
         stored = _stored(kept)
+        response, events = echo.response_again(stored.request, stored.response)
         if inquiry.query.get("stream") == "true":
             after = inquiry.number("starting_after", -1, least=-1, most=2**31)
-            return Told(b"".join(_events(stored.response, after)), content_type="text/event-stream; charset=utf-8")
-        return Told(stored.response)
+            return Told(b"".join(islice(events, after + 1, None)), content_type=answers.EVENTS)
+        return Told(response)
     reply = await forward.about(inquiry, kept, "GET")
     if reply.header(b"content-type").startswith(b"text/event-stream"):
         await forward.pass_through(inquiry, reply)
@@ -81,7 +84,10 @@ async def delete_response(inquiry: Inquiry, name: str) -> Told:
 async def cancel_response(inquiry: Inquiry, name: str) -> Told:
     kept = await _response(inquiry, name)
     if kept.channel_id == LOCAL:
-        raise InvalidRequest("a response that was made at once cannot be cancelled")
+        stored = _stored(kept)
+        if not stored.response["background"]:
+            raise InvalidRequest("only a response in the background can be cancelled")
+        return Told(echo.response_again(stored.request, stored.response)[0])  # as a vendor tells of one that has ended
     body = await forward.whole(await forward.about(inquiry, kept, "POST", "/cancel", Post()))
     if kept.open:
         await inquiry.relay.endings.heard(kept, body)
@@ -111,10 +117,10 @@ async def list_input_items(inquiry: Inquiry, name: str) -> Told:
 async def count_input(inquiry: Inquiry) -> Told:
     body = await inquiry.body()
     asked = kinds.read(body)
-    kept = await _named(inquiry, body, asked.previous_response_id)
+    kept, named = await _named(inquiry, body, asked.previous_response_id)
     if inquiry.relay.keeper.is_local(inquiry.caller):
         return Told({"object": "response.input_tokens", "input_tokens": estimate.asked("responses", body).read})
-    _, answer = await _ask_any(inquiry, body, asked.model, "/input_tokens", _choices(inquiry, kept, asked.model))
+    _, answer = await _ask_any(inquiry, body, asked.model, "/input_tokens", _choices(inquiry, kept, asked.model, named))
     return Told(answer)
 
 
@@ -129,13 +135,13 @@ async def compact(inquiry: Inquiry) -> None:
         if not ongoing.model:
             raise InvalidRequest("required: the name of a model", field="model")
         await relay.admit(ongoing)
-        kept = await _named(inquiry, ongoing.body, ongoing.asked.previous_response_id)
+        kept, named = await _named(inquiry, ongoing.body, ongoing.asked.previous_response_id)
         if relay.keeper.is_local(inquiry.caller):
             await relay.reserve(ongoing, relay.cards.local("responses", ongoing.model, inquiry.caller.mode))
             ongoing.channel, ongoing.vendor_model = LOCAL, "local-responses"
             body = _compacted(ongoing.body, inquiry.request_id, int(relay.keeper.clock()))
         else:
-            choices = _choices(inquiry, kept, ongoing.model)
+            choices = _choices(inquiry, kept, ongoing.model, named)
             await relay.reserve(ongoing, relay.cards.of("responses", choices[0][0], ongoing.model))
             choice, body = await _ask_any(inquiry, ongoing.body, ongoing.model, "/compact", choices)
             choice.seat.busy += 1  # which `conclude` takes back
@@ -167,21 +173,22 @@ async def _forget(inquiry: Inquiry, kept: Kept) -> None:
     await inquiry.relay.keeper.database.write(lambda connection: objects.delete(connection, kept, now))
 
 
-async def _named(inquiry: Inquiry, body: bytes, previous_response_id: str | None = None) -> Kept | None:
+async def _named(inquiry: Inquiry, body: bytes, previous_response_id: str | None = None) -> tuple[Kept | None, list[Mention]]:
+    """One of the kept things that a body names, and all that it names. Raises NotFound."""
     named: list[Mention] = mentions.of("responses", body, previous_response_id)
-    return await inquiry.relay.keeper.named(inquiry.caller, named) if named else None
+    return (await inquiry.relay.keeper.named(inquiry.caller, named) if named else None), named
 
 
-def _choices(inquiry: Inquiry, kept: Kept | None, model: str) -> list[tuple[Choice, Place]]:
-    """The ways a body can go beside the hot path, best first. Raises NoChannel, RateLimited or Unavailable."""
+def _choices(inquiry: Inquiry, kept: Kept | None, model: str, named: list[Mention]) -> list[tuple[Choice, Place]]:
+    """The ways a body can go beside the hot path, best first. Raises NotFound, NoChannel, RateLimited or Unavailable."""
     board, keeper = inquiry.relay.board, inquiry.relay.keeper
     if not model:
         raise InvalidRequest("required: the name of a model", field="model")
     if kept is not None:
         place = keeper.place(kept)
-        return [(choice, place) for choice in board.choices_at(place.seat, "responses", model)]
+        return [(choice, place) for choice in sharing(board.choices_at(place.seat, "responses", model), named)]
     found = []
-    for choice in board.order(board.choices("responses", model)):
+    for choice in board.order(sharing(board.choices("responses", model), named)):
         credential = choice.seat.credential(board.now(), set())
         if credential is not None and choice.kind == "responses":
             found.append((choice, Place(choice.seat, credential)))
@@ -213,8 +220,9 @@ async def create_conversation(inquiry: Inquiry) -> Told:
     if keeper.is_local(inquiry.caller):
         raise NoChannel("the built-in provider keeps no conversations; go on with previous_response_id")
     body = await inquiry.body()
-    kept = await _named(inquiry, body) if body.strip() else None
+    kept, named = await _named(inquiry, body) if body.strip() else (None, [])
     place = keeper.place(kept) if kept is not None else forward.choose(inquiry, "conversations")
+    check_shared(place.seat, named)
     answer = await forward.whole(await forward.at(inquiry, place, "POST", "conversations", "", Post(body or b"{}")))
     if name := forward.id_of(answer):
         await keeper.keep([keeper.row(inquiry.caller, "conversations", name, place)])
@@ -248,7 +256,8 @@ async def _conversation(inquiry: Inquiry, name: str, rest: str) -> tuple[Kept, b
     post = None
     if method == "POST":
         body = await inquiry.body() or b"{}"
-        await _named(inquiry, body)
+        _, named = await _named(inquiry, body)
+        check_shared(inquiry.relay.keeper.place(kept).seat, named)
         post = Post(body)
     return kept, await forward.whole(await forward.about(inquiry, kept, method, rest, post))
 
@@ -264,18 +273,6 @@ def listed(rows: list[dict[str, Any]], *, more: bool) -> dict[str, Any]:
 
 def _stored(kept: Kept) -> Stored:
     return msgspec.json.decode(kept.body, type=Stored)
-
-
-def _events(response: dict[str, Any], after: int) -> Iterator[bytes]:
-    """A response that is there already, as a stream: it begins, each of its items is done, it ends."""
-    begun = {**response, "status": "in_progress", "output": [], "usage": None}
-    told: list[dict[str, Any]] = [{"type": "response.created", "response": begun}]
-    for index, item in enumerate(response["output"]):
-        told += [{"type": f"response.output_item.{word}", "output_index": index, "item": item} for word in ("added", "done")]
-    told.append({"type": f"response.{response['status']}", "response": response})
-    for number, event in enumerate(told):
-        if number > after:
-            yield answers.named({**event, "sequence_number": number})
 
 
 def _input_items(stored: Stored) -> Iterator[dict[str, Any]]:

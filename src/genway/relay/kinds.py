@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from genway.errors import InvalidRequest
 from genway.providers.relaying import Wire
+from genway.wire.exchange import compressed
 
 Body = Literal["json", "form"]
 
@@ -17,7 +19,8 @@ class Kind(msgspec.Struct, frozen=True):
     """One sort of call.
 
     wire: the format clients speak for it. streams: an answer may come as events. ends_with: what the last event of a
-    stream has in its data. translated: the kind that does the same work in another format.
+    stream has in its data. translated: the kind that does the same work in another format. instead: what is said to those who
+    come with another method than POST.
     """
 
     name: str
@@ -26,14 +29,24 @@ class Kind(msgspec.Struct, frozen=True):
     streams: bool = True
     ends_with: tuple[bytes, ...] = ()
     translated: str = ""
+    instead: str = ""
 
 
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("chat", ends_with=(b"[DONE]",), translated="messages"),
+        Kind(
+            "chat",
+            ends_with=(b"[DONE]",),
+            translated="messages",
+            instead="stored chats are not kept on record here; responses are: POST /v1/responses",
+        ),
         Kind("completions", ends_with=(b"[DONE]",)),
-        Kind("responses", ends_with=(b'"response.completed"', b'"response.incomplete"', b'"response.failed"')),
+        Kind(
+            "responses",
+            ends_with=(b'"response.completed"', b'"response.incomplete"', b'"response.failed"'),
+            instead="responses are not listed, and streamed over HTTP, not over a WebSocket",
+        ),
         Kind("embeddings", streams=False),
         Kind("moderations", streams=False),
         Kind("rerank", streams=False),
@@ -78,6 +91,15 @@ def under_v1(path: str) -> str:
     return path.rstrip("/") or "/"
 
 
+NOTHING = msgspec.Raw(b"")
+_MODEL = re.compile(rb'"(?i:model)"')  # there are servers to which a name is the same in capitals
+ESCAPED = re.compile(rb"\\u00[4-7]")
+"""A letter written as an escape, which is how a name could be hidden."""
+
+
+MOST_ANSWERS = 1_000_000  # far more than any vendor gives at once, and few enough to be priced
+
+
 class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
@@ -92,13 +114,17 @@ class Call(msgspec.Struct):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     max_output_tokens: int | None = None
-    n: int | None = None
+    n: Annotated[int, msgspec.Meta(le=MOST_ANSWERS)] | None = None
     user: str | None = None
     prompt_cache_key: str | None = None
     previous_response_id: str | None = None
     store: bool | None = None
-    background: bool | None = None
+    background: bool | str | None = None  # a response's switch; the ground of a picture
     thread: Any = None
+    tools: msgspec.Raw = NOTHING
+    audio: msgspec.Raw = NOTHING
+    container: msgspec.Raw = NOTHING
+    prompt: msgspec.Raw = NOTHING
 
     @property
     def streamed(self) -> bool:
@@ -129,12 +155,48 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def read(body: bytes) -> Call:
     """Raises InvalidRequest."""
     try:
+        if may_name_two(body) and _names_two(body):
+            raise InvalidRequest("given twice", field="model")
         return decode(body)
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         where, what = _place(error, body)
         raise InvalidRequest(what, field=where) from None
+
+
+def refuse_compressed(coding: bytes) -> None:
+    """Raises InvalidRequest where a body comes compressed. coding: its Content-Encoding."""
+    if compressed(coding):
+        what = coding.decode("latin-1")[:100]
+        raise InvalidRequest(f"the body is compressed ({what}); send it as it is", field="Content-Encoding")
+
+
+def may_name_two(body: bytes) -> bool:
+    """Whether the model might be given twice; we would charge for one, and the vendor might take the other."""
+    first = _MODEL.search(body)
+    second = _MODEL.search(body, first.end()) if first is not None else None
+    return second is not None or (b"\\" in body and ESCAPED.search(body) is not None)
+
+
+class _Named:
+    """A member's value, whatever it is."""
+
+
+class _Models(msgspec.Struct):
+    model: _Named | None = None
+
+
+def _names_two(body: bytes) -> bool:
+    found = []
+
+    def note(kind: type, value: object) -> _Named:
+        found.append(value)
+        return _Named()
+
+    msgspec.json.decode(body, type=_Models, dec_hook=note)
+    others = [name for name in _members.decode(body) if name != "model" and name.lower() == "model"]
+    return len(found) + len(others) > 1
 
 
 def _place(error: Exception, body: bytes) -> tuple[str | None, str]:

@@ -25,9 +25,7 @@ CALLS = Counter("genway_relay_calls_total", "Relayed calls answered", ["kind", "
 SECONDS = GatheredHistogram("genway_relay_seconds", "From a relayed call's head to its answer's end", ["kind"], buckets=BUCKETS)
 TOKENS = Counter("genway_relay_tokens_total", "Tokens of relayed calls", ["channel", "direction"])
 COST = Counter("genway_relay_cost_micro_total", "What relayed calls were charged, in millionths of the currency", ["channel"])
-RETRIES = Counter(
-    "genway_relay_retries_total", "Attempts of relayed calls that went wrong and were repeated", ["channel", "why"]
-)
+RETRIES = Counter("genway_relay_retries_total", "Attempts of relayed calls that came to nothing", ["channel", "why"])
 SESSIONS = Gauge("genway_relay_sessions", "Realtime sessions that are open", multiprocess_mode="livesum")
 STREAMS = Gauge("genway_relay_streams", "Streams that are open", multiprocess_mode="livesum")
 

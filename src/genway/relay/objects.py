@@ -20,8 +20,9 @@ from genway.billing import deposits
 from genway.db.tables import accounts, objects
 
 Sort = Literal[
-    "responses", "items", "conversations", "files", "message_files", "batches", "message_batches", "threads", "unmade"
-]
+    "responses", "items", "conversations", "files", "message_files", "batches", "message_batches", "threads", "unmade",
+    "containers", "message_containers", "audio", "vector_stores", "prompts", "skills", "voices", "tunnels",
+]  # fmt: skip
 
 NAMES: Final[dict[str, str]] = {
     "responses": "response",
@@ -33,7 +34,18 @@ NAMES: Final[dict[str, str]] = {
     "message_batches": "message batch",
     "threads": "thread",
     "unmade": "batch",
+    "containers": "container",
+    "message_containers": "container",
+    "audio": "audio",
+    "vector_stores": "vector store",
+    "prompts": "prompt",
+    "skills": "skill",
+    "voices": "voice",
+    "tunnels": "tunnel",
 }
+OPERATORS: Final = frozenset({"vector_stores", "prompts", "skills", "voices", "tunnels"})
+"""Sorts that nobody can make here: the operator makes them at the vendor, and says on the channel which may be named."""
+
 FIRST_WAIT = 5.0
 LONGEST_WAIT = 300.0
 GROWTH = 1.5

@@ -9,6 +9,7 @@ from genway.relay.callers import Holder
 from genway.relay.flow import Flow
 from genway.relay.forms import Form
 from genway.relay.kinds import Call, Kind
+from genway.relay.makings import Gathering
 from genway.relay.meter import Reservation
 from genway.relay.objects import Kept
 from genway.relay.retries import Refusal
@@ -20,7 +21,8 @@ class Ongoing:
     """One call. attempts: the channels it was tried on. refusal, fault: how the last attempt went wrong.
 
     admitted: it counts against its key's limits. pinned: the one key of a channel that has what the body names; credential:
-    the one it was sent with. kept: what a vendor keeps of its answer. form: what it came as, where that is no JSON; `body` is
+    the one it was sent with. kept: what a vendor keeps of its answer. makes: the answer may make things besides itself;
+    gathering: those that its stream tells of. form: what it came as, where that is no JSON; `body` is
     then what of it matters.
     """
 
@@ -43,6 +45,8 @@ class Ongoing:
     streamed = False
     admitted = False
     estimated = False
+    makes = False
+    gathering: Gathering | None = None
     tokens = 0
     cost = 0
 

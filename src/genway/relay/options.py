@@ -11,6 +11,7 @@ from genway.relay.translate import traits
 
 NUMBERS = ("requests_per_minute", "tokens_per_minute")
 CHOICES: Mapping[str, tuple[str, ...]] = {"unpriced": ("free",), "stream_usage": ("yes", "no")}
+SHARED = "shared"
 PREFIXES = ("header.", "query.", traits.OPTION)
 
 FRAMING = frozenset({"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
@@ -34,8 +35,8 @@ def check(provider: type[RelayProvider], options: Mapping[str, str]) -> None:
             _check_header(name.removeprefix("header."), value, field)
         elif name.startswith(traits.OPTION):
             _check_trait(name, value)
-        elif not name.startswith("query.") and name not in own:
-            there = ", ".join((*NUMBERS, *CHOICES, *own, *(f"{prefix}NAME" for prefix in PREFIXES)))
+        elif not name.startswith("query.") and name not in (SHARED, *own):
+            there = ", ".join((*NUMBERS, *CHOICES, SHARED, *own, *(f"{prefix}NAME" for prefix in PREFIXES)))
             raise InvalidRequest(f"one of {there}", field=field)
 
 

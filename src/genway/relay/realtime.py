@@ -19,11 +19,12 @@ from websockets.http11 import Response
 
 from genway.errors import GenwayError, InvalidRequest, Unauthenticated
 from genway.providers.local import echo
-from genway.relay import heads, metrics
+from genway.relay import heads, mentions, metrics
 from genway.relay.builtin import BuiltinConversation
 from genway.relay.callers import Holder, credential
 from genway.relay.client_secrets import PREFIX, ClientSecrets, Granted
 from genway.relay.dialing import Dialer, Dialled
+from genway.relay.keeper import sharing
 from genway.relay.kinds import Call, Kind
 from genway.relay.ongoing import Ongoing
 from genway.relay.relay import Relay, request_id
@@ -140,7 +141,8 @@ class Realtime:
         if relay.is_local(ongoing):
             await self._locally(ongoing, client, response, begins, legacy=legacy, transcribes=transcribes)
             return
-        choices = relay.board.choices(REALTIME.name, ongoing.model)
+        named = mentions.of(REALTIME.name, msgspec.json.encode(begins))
+        choices = sharing(relay.board.choices(REALTIME.name, ongoing.model), named)
         kind = "transcriptions" if transcribes else REALTIME.name
         await relay.reserve(ongoing, relay.cards.of(kind, choices[0], ongoing.model))
         dialer = Dialer(
@@ -159,7 +161,7 @@ class Realtime:
         key = asking.key
         if key.startswith(PREFIX):
             return await self._client_secrets.holder(key)
-        return await self._relay.callers.holder(exchange, key.encode("latin-1")), None
+        return await self._relay.callers.holder(exchange, key.encode("latin-1", "replace")), None
 
     async def _locally(
         self, ongoing: Ongoing, client: Socket, response: Response, begins: dict[str, Any], *, legacy: bool, transcribes: bool

@@ -17,14 +17,14 @@ from genway.config import Config
 from genway.db import Database
 from genway.errors import BodyTooLarge, BodyTooSlow, GenwayError, InvalidRequest, NoChannel, Unavailable
 from genway.providers.local import echo
-from genway.relay import errors, estimate, heads, kinds, mentions, metrics, report, usage
+from genway.relay import errors, estimate, heads, kinds, makings, mentions, metrics, report, usage
 from genway.relay.builtin import BuiltinReply
 from genway.relay.callers import Callers
 from genway.relay.cards import FREE, UNPAID, Cards, set_aside
 from genway.relay.endings import Endings
 from genway.relay.flow import Flow
 from genway.relay.forms import Forms
-from genway.relay.keeper import Keeper, keeps
+from genway.relay.keeper import Keeper, keeps, sharing
 from genway.relay.kinds import Kind
 from genway.relay.meter import Meter
 from genway.relay.objects import Kept
@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 REFRESH_SECONDS = 1.0
 LOCAL_MODELS = (f"{LOCAL}/", f"{LOCAL}-")
 WATCH_SECONDS = 1.0
+LARGE_BODY = 64 * 1024  # the built-in answer to which would hold others up
 NO_MODEL_NEEDED = {
     "moderations": "omni-moderation-latest",
     "image_generations": "gpt-image-1.5",
@@ -133,15 +134,13 @@ class Relay:
     async def _lead(self, ongoing: Ongoing) -> None:
         exchange, kind = ongoing.exchange, ongoing.kind
         if exchange.method != "POST":
-            raise errors.WrongMethod(f"{exchange.path} is for POST")
+            raise errors.WrongMethod(f"{exchange.path} is for POST{kind.instead and '; '}{kind.instead}")
         ongoing.holder = await self.callers.holder(exchange)
         if kind.body == "form" and not (kind.name == "image_edits" and b"json" in exchange.header(b"content-type")):
             form = ongoing.form = await self._forms.take(exchange, kind.name, dropped=ongoing.holder.caller.mode == "test")
             body, asked = form.as_json(), form.asked()
         else:
-            body = exchange.take() if exchange.complete else await self.read(exchange)
-            if len(body) > self.most_body:
-                raise BodyTooLarge(f"the body may have at most {self.most_body} bytes and has {len(body)}")
+            body = await self.read(exchange)
             asked = kinds.read(body)
         ongoing.body, ongoing.asked = body, asked
         if not asked.model:
@@ -156,6 +155,7 @@ class Relay:
         await self.admit(ongoing)
         named = mentions.of(kind.name, body, asked.previous_response_id)
         kept = await self.keeper.named(ongoing.holder.caller, named) if named else None
+        ongoing.makes = makings.possible(kind.name, asked)
         threaded = asked.thread is not None and kind.name == "messages"
         if self.is_local(ongoing):
             if threaded:
@@ -177,6 +177,8 @@ class Relay:
             choices = [choice for choice in choices if choice.kind == "messages"]
             if not choices:
                 raise errors.ThreadUnsupported(f"no channel keeps threads of {asked.model}", field="thread")
+        if named:
+            choices = sharing(choices, named)
         await self.reserve(ongoing, self.cards.of(kind.name, choices[0], asked.model))
         await self.pursue(ongoing, self.board.order(choices, asked.sticky))
 
@@ -207,7 +209,10 @@ class Relay:
 
     @staticmethod
     def _count(ongoing: Ongoing) -> bytes:
-        return msgspec.json.encode({"input_tokens": estimate.count_tokens(ongoing.body)})
+        try:
+            return msgspec.json.encode({"input_tokens": estimate.count_tokens(ongoing.body)})
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidRequest(f"the body is not valid JSON, or too deep: {error}") from None
 
     async def admit(self, ongoing: Ongoing) -> None:
         """Count the call against the key's limits. Raises RateLimited."""
@@ -259,7 +264,8 @@ class Relay:
         return card.cost(expected) or int(card != FREE)
 
     async def read(self, exchange: Exchange) -> bytes:
-        """The whole body. Raises BodyTooLarge, BodyTooSlow or ClientGone."""
+        """The whole body. Raises BodyTooLarge, BodyTooSlow, ClientGone, and InvalidRequest for one that is compressed."""
+        kinds.refuse_compressed(exchange.header(b"content-encoding"))
         announced = exchange.header(b"content-length")
         if announced.isdigit() and int(announced) > self.most_body:
             raise BodyTooLarge(f"the body may have at most {self.most_body} bytes and has {int(announced)}")
@@ -292,12 +298,14 @@ class Relay:
         body = answered.body
         if choice.kind != ongoing.kind.name:
             try:
-                body = translation(choice.kind, ongoing.kind.name).answer(body, model=ongoing.model)
+                body = translation(choice.kind, ongoing.kind.name).answer(body, model=ongoing.model, asked=ongoing.body)
             except msgspec.DecodeError as error:
                 raise errors.UpstreamFailed(f"the upstream's answer is not what its format says: {error}") from None
         await self.settle(ongoing, used, "done")
         if recorded is not None:
             await recorded
+        if ongoing.makes and choice.kind == ongoing.kind.name:
+            await self.keeper.made(ongoing, makings.of(choice.kind, answered.body))
         if ongoing.exchange.gone:
             return
         ongoing.exchange.whole(answered.status, heads.head(ongoing, answered.headers), body)
@@ -314,6 +322,9 @@ class Relay:
             self.flows.discard(flow)
         kind = ongoing.choice.kind if ongoing.choice is not None else ongoing.kind.name
         ended = b""
+        if ongoing.gathering is not None:
+            with contextlib.suppress(Unavailable):
+                await self.keeper.made(ongoing, ongoing.gathering.found)
         if ongoing.kept is not None:
             with contextlib.suppress(Unavailable):
                 ended = await self.keeper.ended(ongoing, flow)
@@ -385,7 +396,7 @@ class Relay:
         if (form := ongoing.form) is not None:
             await form.drop()
             made = await asyncio.to_thread(echo.answer_form, kind, form.fields, form.files, created=created)
-        elif kind in echo.SLOW:
+        elif kind in echo.SLOW or ongoing.makes or len(ongoing.body) > LARGE_BODY:  # it makes a chat that is audio
             made = await asyncio.to_thread(echo.answer, kind, ongoing.body, request_id=ongoing.request_id, created=created)
         else:
             made = echo.answer(kind, ongoing.body, request_id=ongoing.request_id, created=created)
@@ -405,8 +416,11 @@ class Relay:
                 await self.settle(ongoing, used or estimate.whole(ongoing.kind.name, ongoing.body, made.body), "done")
                 if keeps(ongoing):
                     await self.keeper.answered(ongoing, made.body)
+                if ongoing.makes:
+                    await self.keeper.made(ongoing, makings.of(ongoing.kind.name, made.body))
             ongoing.exchange.whole(made.status, heads.head(ongoing, reply.headers), made.body)
             return
+        ongoing.gathering = makings.Gathering(ongoing.kind.name) if ongoing.makes else None
         flow = Flow(
             ongoing.exchange,
             self.keeper.held_back(ongoing, reply) if keeps(ongoing) else reply,
@@ -414,6 +428,7 @@ class Relay:
             lambda: ongoing.exchange.start(200, heads.head(ongoing, reply.headers)),
             has_events=True,
             hides_usage=ongoing.kind.name in usage.TELLS_WHEN_ASKED and not ongoing.asked.wants_usage,
+            gather=ongoing.gathering,
         )
         await self.stream(ongoing, flow)
 

@@ -100,6 +100,7 @@ class Seat:
         "provider",
         "query",
         "requests",
+        "shared",
         "tokens",
         "turn",
     )
@@ -124,6 +125,7 @@ class Seat:
         self.query = {
             name.removeprefix("query."): value for name, value in channel.options.items() if name.startswith("query.")
         }
+        self.shared = channel.options.get("shared", "").replace(",", " ").split()
         self.requests = _bucket(channel.options.get("requests_per_minute"), now)
         self.tokens = _bucket(channel.options.get("tokens_per_minute"), now)
 
@@ -137,6 +139,14 @@ class Seat:
         if any(fnmatchcase(model, family) for family in self.provider.families):
             return KNOWN
         return ANY if self.open else 0
+
+    def shares(self, name: str) -> bool:
+        """Whether all who come through the channel may name this thing that its operator has made at the vendor."""
+        return any(fnmatchcase(name, pattern) for pattern in self.shared)
+
+    def room_in(self, now: float) -> float:
+        """In how many seconds its requests and tokens a minute let another call through; 0 where they do now."""
+        return max(bucket.ready_in(now) if bucket is not None else 0.0 for bucket in (self.requests, self.tokens))
 
     def path(self, kind: str, model: str) -> bytes | None:
         """The target of a request line, with the query; None where the provider does not do this kind."""
@@ -319,9 +329,12 @@ class Board:
                 limited = limited or choice.health.why == BUSY
             elif all(credential.aside_until > now for credential in choice.seat.credentials):
                 waits.append(min(credential.aside_until for credential in choice.seat.credentials) - now)
-                why = "the channel's own keys are refused or out of credit; the operator has to see to it"
+                if any(credential.why == BUSY for credential in choice.seat.credentials):
+                    why, limited = BUSY, True
+                else:
+                    why = "the channel's own keys are refused or out of credit; the operator has to see to it"
             else:
-                waits.append(1.0)
+                waits.append(max(choice.seat.room_in(now), 1.0))
                 limited = True
         kind = RateLimited if limited else Unavailable
         return kind(f"no channel can take this now: {why}", retry_after=min(waits, default=5.0))
@@ -365,11 +378,16 @@ class Board:
         choice.health.why = BUSY
         self._pause(choice, min(retry_after if retry_after is not None else FIRST_PAUSE, LONGEST_PAUSE))
 
-    def refused(self, choice: Choice, credential: Credential, why: Literal["refused", "out of credit"]) -> None:
-        """One of the channel's keys is of no use now."""
+    def key_busy(self, credential: Credential, seconds: float) -> None:
+        """The channel said so to one of several keys."""
+        credential.aside_until = self._clock() + seconds
+        credential.why = BUSY
+
+    def refused(self, choice: Choice, credential: Credential, why: Literal["refused", "out of credit"], said: str = "") -> None:
+        """One of the channel's keys is of no use now. said: the vendor's words."""
         credential.aside_until = self._clock() + KEY_PAUSE
         credential.why = why
-        log.error("channel.key_set_aside", channel=choice.seat.channel.name, credential=credential.name, why=why)
+        log.error("channel.key_set_aside", channel=choice.seat.channel.name, credential=credential.name, why=why, said=said)
 
     def _pause(self, choice: Choice, seconds: float) -> None:
         health = choice.health

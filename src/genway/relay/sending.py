@@ -7,33 +7,41 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import ModuleType
 
 import msgspec
+import structlog
 
 from genway.config import Relay
-from genway.errors import GenwayError, RateLimited, Unavailable
+from genway.errors import GenwayError, NoChannel, RateLimited, Unavailable
 from genway.relay import heads, kinds, metrics, usage
 from genway.relay.errors import UpstreamFailed, UpstreamTimeout
 from genway.relay.flow import Flow, Translator
 from genway.relay.keeper import Keeper, keeps
 from genway.relay.kinds import KINDS
+from genway.relay.makings import Gathering
 from genway.relay.ongoing import Ongoing
 from genway.relay.retries import LONGEST_ERROR, Refusal, judge
-from genway.relay.seats import Board, Choice, Credential
-from genway.relay.translate import chat_to_messages, messages_to_chat
+from genway.relay.seats import FIRST_PAUSE, Board, Choice, Credential
+from genway.relay.translate import chat_to_messages, messages_to_chat, unsigned
 from genway.relay.translate import traits as model_traits
 from genway.wire.exchange import Headers
 from genway.wire.pool import Pool, Unreachable
 from genway.wire.upstream import BrokenOff, Reply, Stale
 
-FORWARDED = frozenset({b"content-type", b"anthropic-version", b"anthropic-beta", b"openai-beta"})
+log = structlog.get_logger(__name__)
+
+FORWARDED = heads.FORWARDED | {b"content-type"}
 WHOLE = frozenset(
     {"chat", "completions", "responses", "embeddings", "moderations", "rerank", "messages", "count_tokens",
      "image_generations", "image_edits", "image_variations", "transcriptions", "translations"}
 )  # fmt: skip
+OBJECTS = WHOLE - {"transcriptions", "translations"}  # what is answered with a JSON object, unless it comes as events
+SIGNED = frozenset({"messages", "count_tokens"})  # what can hold thinking with a signature
 LARGEST_ANSWER = 256 * 1024 * 1024
+BLANK = b" \t\r\n\xef\xbb\xbf"
 LONGEST_WAIT = 5.0
 FIRST_WAIT = 0.2
 SLACK = 0.02  # the loop's timers may be a little early by the clock that the channels' pauses are timed by
-OF_THE_KEY = frozenset({"busy", "refused", "out of credit"})
+OF_THE_KEY = frozenset({"busy", "refused", "out of credit", "not allowed"})
+LACKING = frozenset({"not there", "not allowed"})
 
 
 class Answered(msgspec.Struct):
@@ -86,11 +94,12 @@ class Sender:
         """Try the choices in turn, within the deadline, until an answer begins.
 
         begun: on the first of them, and something has come of it. Raises what the last attempt came to where none answered:
-        RateLimited, Unavailable, UpstreamFailed, UpstreamTimeout.
+        RateLimited, Unavailable, UpstreamFailed, UpstreamTimeout, NoChannel.
         """
         loop = asyncio.get_running_loop()
         until = begun.until if begun is not None else loop.time() + self._settings.deadline_seconds
         tried: set[Credential] = set()
+        asked, without = choices[0], set[Choice]()
         pause = FIRST_WAIT
         while True:
             shortest = LONGEST_WAIT + 1
@@ -104,27 +113,32 @@ class Sender:
                         if credential is None:
                             break
                         attempt = self.begin(ongoing, choice, credential, loop.time(), until)
-                    begun = None
+                    begun, asked = None, choice
+                    trouble = ongoing.fault, ongoing.refusal
                     answered, wait = await self._attempt(ongoing, attempt)
                     if answered is not None:
                         return answered
                     tried.add(attempt.credential)
-                    if ongoing.exchange.gone or (ongoing.form is not None and ongoing.form.spent):
-                        raise failure(ongoing)
                     verdict = ongoing.refusal.verdict if ongoing.refusal is not None else "fault"
                     if verdict in {"busy", "fault"}:
                         shortest = min(shortest, pause if wait is None else wait)
+                    elif verdict == "not there":
+                        without.add(choice)
+                    if verdict in LACKING and not _lacks(*trouble):  # who is in trouble may have it
+                        ongoing.fault, ongoing.refusal = trouble
+                    if ongoing.exchange.gone or (ongoing.form is not None and ongoing.form.spent):
+                        return _given_up(ongoing, asked)
                     if verdict not in OF_THE_KEY:
                         break
             left = until - loop.time()
             if len(ongoing.attempts) >= self._settings.attempts or shortest > min(LONGEST_WAIT, left):
-                raise failure(ongoing)
+                return _given_up(ongoing, asked)
             # All were tried once: a fault may have passed by now, and a short wait that a vendor asked for is kept.
             await self.wait(shortest + SLACK)
             pause *= 2
             tried.clear()
             try:
-                choices = self._board.order(choices)
+                choices = self._board.order([choice for choice in choices if choice not in without])
             except (RateLimited, Unavailable):
                 raise failure(ongoing) from None
 
@@ -172,7 +186,7 @@ class Sender:
             ongoing.fault, ongoing.refusal, ongoing.flow = error, None, None
             self._leave_seat(ongoing)
             self._board.failed(choice, str(error))
-            metrics.RETRIES.labels(ongoing.channel, type(error).__name__).inc()
+            tell_of_attempt(ongoing, type(error).__name__, str(error))
             return None, None
         finally:
             if probe:
@@ -208,16 +222,20 @@ class Sender:
             self._board.succeeded(choice)
             return Answered(choice, refusal.status, refusal=refusal), None
         self._leave_seat(ongoing)
-        metrics.RETRIES.labels(ongoing.channel, refusal.verdict).inc()
+        why = refusal.message or f"it answered {refusal.status}"
+        tell_of_attempt(ongoing, refusal.verdict, why)
         match refusal.verdict:
             case "busy" if len(choice.seat.credentials) > 1:
-                credential.aside_until = self._board.now() + (refusal.retry_after or FIRST_WAIT)
+                self._board.key_busy(credential, refusal.retry_after or FIRST_WAIT)
             case "busy":
+                refusal.retry_after = FIRST_PAUSE if refusal.retry_after is None else refusal.retry_after
                 self._board.busy(choice, refusal.retry_after)
             case "refused" | "out of credit":
-                self._board.refused(choice, credential, refusal.verdict)
+                self._board.refused(choice, credential, refusal.verdict, why)
+            case "not there" | "not allowed":  # it is well, and has nothing to do with this
+                self._board.succeeded(choice)
             case _:
-                self._board.failed(choice, refusal.message or f"it answered {refusal.status}")
+                self._board.failed(choice, why)
         return None, refusal.retry_after
 
     @staticmethod
@@ -231,8 +249,13 @@ class Sender:
         content_type = reply.header(b"content-type")
         is_events = content_type.startswith(b"text/event-stream")
         secret = ongoing.credential.secret if ongoing.credential is not None else b""
+        if content_type.startswith(b"text/html") and choice.kind in OBJECTS:
+            reply.abort()
+            raise BrokenOff("the answer is a page of HTML; the channel's address may be wrong")
         if not is_events and (ongoing.kind.name in WHOLE) and (not ongoing.streamed or reply.ended or b"json" in content_type):
             body = await whole_body(reply, LARGEST_ANSWER, late)
+            if not may_be_answer(choice.kind, body):
+                raise BrokenOff("the answer is no JSON object")
             if secret and secret in body:
                 body = body.replace(secret, b"***")
             return Answered(choice, reply.status, reply.headers, body, request)
@@ -251,9 +274,13 @@ class Sender:
         translator: Translator | None = None
         if choice.kind != ongoing.kind.name:
             translator = translation(choice.kind, ongoing.kind.name).Stream(
-                model=ongoing.model, include_usage=ongoing.asked.wants_usage, created=int(self._board.now())
+                model=ongoing.model,
+                include_usage=ongoing.asked.wants_usage,
+                created=int(self._board.now()),
+                asked=ongoing.body,
             )
         hides = ongoing.streamed and ongoing.kind.name in usage.TELLS_WHEN_ASKED and not ongoing.asked.wants_usage
+        ongoing.gathering = Gathering(choice.kind) if ongoing.makes and translator is None else None
         ongoing.flow = Flow(
             ongoing.exchange,
             self.keeper.held_back(ongoing, reply) if has_events and keeps(ongoing) else reply,
@@ -264,8 +291,15 @@ class Sender:
             translator=translator,
             client_kind=ongoing.kind.name,
             secret=ongoing.credential.secret if ongoing.credential is not None else b"",
+            gather=ongoing.gathering,
         )
         return ongoing.flow
+
+
+def may_be_answer(kind: str, body: bytes) -> bool:
+    """Whether a whole answer looks like one of this kind. Some servers say 200 to whatever they do not know, with a page or
+    with nothing."""
+    return kind not in OBJECTS or body.lstrip(BLANK)[:1] == b"{"
 
 
 def translation(upstream: str, client: str) -> ModuleType:
@@ -286,6 +320,8 @@ def prepare(ongoing: Ongoing, choice: Choice) -> bytes:
         body = kinds.rewrite(body, {"model": choice.vendor_model})
     if ongoing.streamed and asks_usage(choice):
         body = usage.ask_usage(choice.kind, body) if choice.kind in usage.TELLS_WHEN_ASKED else body
+    if choice.kind in SIGNED and model_traits.of(choice.vendor_model, choice.seat.channel.options).signed_thinking:
+        body = unsigned.without(body) if unsigned.possible(body) else body
     return body
 
 
@@ -313,18 +349,46 @@ def head_of(ongoing: Ongoing, choice: Choice, credential: Credential, size: int 
 
     size: of the body; None where nobody knows, and it goes in chunks.
     """
-    sent: dict[bytes, bytes] = {}
     if choice.kind == ongoing.kind.name:
-        for name, value in ongoing.exchange.headers:
-            if name in FORWARDED and name not in choice.seat.overrides:
-                sent[name] = value
+        sent = heads.forwarded(ongoing.exchange.headers, FORWARDED)
+        for name in choice.seat.overrides:
+            sent.pop(name, None)
     else:
-        sent[b"content-type"] = b"application/json"
+        sent = {b"content-type": b"application/json"}
     if len(sent) == 1 and size is not None and (content_type := sent.get(b"content-type")) is not None:
         return b"%b%d\r\n\r\n" % (credential.usual_head(choice.target, content_type), size)
     lines = b"".join([b"%b: %b\r\n" % pair for pair in (credential.head | sent).items()])
     framing = b"transfer-encoding: chunked" if size is None else b"content-length: %d" % size
     return b"POST %b HTTP/1.1\r\n%b%b\r\n\r\n" % (choice.target, lines, framing)
+
+
+def tell_of_attempt(ongoing: Ongoing, verdict: str, why: str) -> None:
+    """An attempt has come to nothing: a count, and a line in the log under the call's id."""
+    metrics.RETRIES.labels(ongoing.channel, verdict).inc()
+    log.info(
+        "call.attempt_failed",
+        request_id=ongoing.request_id,
+        channel=ongoing.channel,
+        model=ongoing.vendor_model,
+        attempt=len(ongoing.attempts),
+        verdict=verdict,
+        why=why,
+    )
+
+
+def _lacks(fault: Exception | None, refusal: Refusal | None) -> bool:
+    """Whether nothing worse is known of a call's attempts so far than that what it asks for was not there."""
+    return fault is None and (refusal is None or refusal.verdict in LACKING)
+
+
+def _given_up(ongoing: Ongoing, asked: Choice) -> Answered:
+    """What the client is told of a call that nobody answered. asked: who was the last, whose own words it is told that it has
+    no such thing. Everything else is raised.
+    """
+    refusal = ongoing.refusal
+    if ongoing.fault is None and refusal is not None and refusal.verdict == "not there":
+        return Answered(asked, refusal.status, refusal=refusal)
+    raise failure(ongoing)
 
 
 def failure(ongoing: Ongoing) -> GenwayError:
@@ -336,6 +400,9 @@ def failure(ongoing: Ongoing) -> GenwayError:
                 return RateLimited(refusal.message or "the upstream is busy", retry_after=refusal.retry_after)
             case "refused" | "out of credit":
                 return Unavailable("the channel's own key is refused or out of credit; the operator has to see to it")
+            case "not there" | "not allowed":
+                what = f"{ongoing.model} for {ongoing.kind.name}"
+                return NoChannel(f"no key of the channels may use {what}; the operator has to see to it", field="model")
             case _:
                 error = UpstreamFailed(
                     refusal.message or f"the upstream answered {refusal.status}", retry_after=refusal.retry_after

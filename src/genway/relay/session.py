@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 from uuid_utils import uuid7
-from websockets.frames import Frame, Opcode
+from websockets.frames import Frame
 
 from genway.billing.leases import Outcome
 from genway.billing.tokens import Used
 from genway.errors import GenwayError, Unavailable
-from genway.relay import errors, estimate, usage
+from genway.relay import errors, estimate, mentions, usage
+from genway.relay.keeper import check_shared
 from genway.relay.kinds import Call
 from genway.relay.meter import Reservation
 from genway.relay.ongoing import Ongoing
@@ -80,6 +81,22 @@ class Event(msgspec.Struct):
 _event = msgspec.json.Decoder(Event).decode
 
 
+class Messages:
+    """Puts messages together from their frames."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def take(self, frame: Frame) -> bytes | None:
+        """The whole message that ends with this frame."""
+        if frame.data:
+            self._parts.append(bytes(frame.data))
+        if not frame.fin:
+            return None
+        whole, self._parts = b"".join(self._parts), []
+        return whole
+
+
 class Session:
     """ongoing: the session as a call, admitted, with its card and its first reservation. first: what the upstream said already.
 
@@ -108,8 +125,7 @@ class Session:
         self._over = asyncio.Event()
         self._used: Used | None = None
         self._cost = 0
-        self._parts: list[bytes] = []
-        self._parts_size = 0
+        self._asked, self._answered = Messages(), Messages()
         self._saying: dict[str, list[str]] = {}
         self._saying_size = 0
         self._reading: Used | None = None
@@ -138,10 +154,13 @@ class Session:
             while True:
                 frame = await self._client.receive()
                 self._moved_at = time.monotonic()
+                self._check_named(frame)
                 await self._upstream.send(frame)
         except Closed as closed:
             if closed.end is self._client:  # the upstream's end is seen where its last frames are
                 await self._client_left(closed)
+        except GenwayError as error:
+            await self._refuse(error)
         except Exception as error:
             await self._fail(error)
 
@@ -161,7 +180,7 @@ class Session:
 
     async def _pass(self, frame: Frame) -> None:
         self._moved_at = time.monotonic()
-        message = self._message(frame)
+        message = self._answered.take(frame)
         again: GenwayError | None = None
         if message is not None:
             again = await self._look(message)
@@ -169,16 +188,11 @@ class Session:
         if again is not None:
             raise again
 
-    def _message(self, frame: Frame) -> bytes | None:
-        """The whole text message that ends with this frame."""
-        if frame.opcode is Opcode.TEXT and frame.fin:
-            return bytes(frame.data)
-        if frame.opcode is Opcode.TEXT or (frame.opcode is Opcode.CONT and self._parts):
-            self._parts.append(bytes(frame.data))
-            if frame.fin:
-                whole, self._parts = b"".join(self._parts), []
-                return whole
-        return None
+    def _check_named(self, frame: Frame) -> None:
+        """Raises NotFound where a message that ends with this frame names what is not the client's to name."""
+        message, choice = self._asked.take(frame), self._ongoing.choice
+        if message is not None and choice is not None:
+            check_shared(choice.seat, mentions.of("realtime", message))
 
     async def _look(self, data: bytes) -> GenwayError | None:
         """What a message of the upstream's means for the account. Returns why the session cannot go on after it.

@@ -15,14 +15,14 @@ import structlog
 
 from genway.config import Config
 from genway.errors import GenwayError, Unavailable
-from genway.relay import errors, estimate, heads, kinds, mentions, usage
+from genway.relay import errors, estimate, heads, kinds, makings, mentions, usage
 from genway.relay.cards import set_aside
 from genway.relay.flow import Flow
 from genway.relay.kinds import Kind
 from genway.relay.ongoing import Ongoing
 from genway.relay.relay import LOCAL_MODELS, Relay, request_id
 from genway.relay.seats import Choice, Credential
-from genway.relay.sending import Attempt, Sender
+from genway.relay.sending import Attempt, Sender, may_be_answer
 from genway.wire.exchange import Exchange
 from genway.wire.pool import Pool
 from genway.wire.upstream import BrokenOff, Reply, Upstream
@@ -123,7 +123,7 @@ class Straight:
             elif outcome.header(b"content-type").startswith(b"text/event-stream"):
                 self._stream(ongoing, choices, attempt, outcome)
             elif outcome.ended:
-                self._account(ongoing, attempt, outcome)
+                self._account(ongoing, choices, attempt, outcome)
             else:
                 self._hand_over(ongoing, choices, attempt, outcome)
         except Exception:
@@ -134,9 +134,12 @@ class Straight:
         attempt.outcome = outcome
         ongoing.exchange.work(self._relay.see_through(ongoing, self._relay.pursue(ongoing, choices, attempt)))
 
-    def _account(self, ongoing: Ongoing, attempt: Attempt, reply: Reply) -> None:
+    def _account(self, ongoing: Ongoing, choices: list[Choice], attempt: Attempt, reply: Reply) -> None:
         """Charge a whole answer; it goes out when that is on record."""
         body, kind, secret = reply.here, ongoing.kind.name, attempt.credential.secret
+        if not may_be_answer(kind, body):
+            self._hand_over(ongoing, choices, attempt, reply)
+            return
         if secret and secret in body:
             body = body.replace(secret, b"***")
         self._board.succeeded(attempt.choice)
@@ -208,7 +211,7 @@ class Straight:
 
 
 def _is_simple(kind: Kind, asked: kinds.Call, body: bytes) -> bool:
-    """Whether a body names a model and nothing that must be looked up, is kept, or is answered here."""
+    """Whether a body names a model and nothing that must be looked up, is kept or made at the vendor, or is answered here."""
     model = asked.model
     if not model or asked.thread is not None or asked.background or model.startswith(LOCAL_MODELS):
         return False
@@ -217,4 +220,8 @@ def _is_simple(kind: Kind, asked: kinds.Call, body: bytes) -> bool:
             return False
     elif kind.name == "responses" and asked.store is not False:
         return False
-    return not mentions.possible(kind.name, body, asked.previous_response_id)
+    return not (
+        kinds.may_name_two(body)
+        or makings.possible(kind.name, asked)
+        or mentions.possible(kind.name, body, asked.previous_response_id)
+    )

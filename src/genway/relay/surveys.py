@@ -9,7 +9,8 @@ import msgspec
 
 from genway.billing.tokens import Used
 from genway.errors import InvalidRequest
-from genway.relay import estimate, kinds, mentions, usage
+from genway.relay import estimate, kinds, makings, mentions, usage
+from genway.relay.makings import Making
 from genway.relay.mentions import Mention
 from genway.relay.objects import About
 
@@ -152,8 +153,11 @@ async def of_requests(bodies: Iterable[bytes], reserve_tokens: int) -> Survey:
     return survey
 
 
-async def results(pieces: AsyncIterable[bytes], about: About) -> dict[str, Tally]:
-    """What the results of a batch used, by the model's name as the client has it. Raises InvalidRequest for endless ones."""
+async def results(pieces: AsyncIterable[bytes], about: About, made: set[Making]) -> dict[str, Tally]:
+    """What the results of a batch used, by the model's name as the client has it. Raises InvalidRequest for endless ones.
+
+    made: what the answers have made besides themselves is added to it.
+    """
     found: dict[str, Tally] = {}
     async for line in lines(pieces, LONGEST_RESULT):
         try:
@@ -167,6 +171,7 @@ async def results(pieces: AsyncIterable[bytes], about: About) -> dict[str, Tally
             body = bytes(row.result.message)
         if body:
             count(found, about, body)
+            made |= makings.of(about.call, body)
     return found
 
 

@@ -5,7 +5,7 @@ cached, written and audio tokens, `completion_tokens` the reasoning. Anthropic's
 from the cache nor what was written to it, and its `output_tokens` holds the thinking; what it took to shorten a conversation is
 in neither, and told beside them. What some vendors leave out of their own totals (reasoning beside `completion_tokens`) is not
 added: it would be a guess. The classes of a call always add up to the vendor's totals; details that do not fit into their total
-are cut to it.
+are cut to it. A usage with a number that no call can have (-1 without its sign, for instance) says nothing.
 
 Only usage is decoded; everything else of a body is skipped over.
 """
@@ -15,12 +15,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 
 from genway.billing.tokens import Used
 
-Count = int | None
+MOST = 2**32 - 1
+Count = Annotated[int, msgspec.Meta(lt=MOST)] | None
 
 
 class InputDetails(msgspec.Struct, gc=False):
@@ -405,7 +407,7 @@ def _count(value: Count) -> int:
 
 
 def _amount(value: float | None) -> float:
-    return value if value is not None and value > 0 and math.isfinite(value) else 0
+    return value if value is not None and 0 < value < MOST else 0
 
 
 def _from_totals(body: bytes) -> Used | None:

@@ -215,7 +215,7 @@ def test_a_conversation_with_instructions_reaches_the_model_whole(client: Anthro
         metadata={"user_id": "somebody"},
     )
     assert answer.content[0].text == "You said: two\nthree"
-    [seen] = anthropic_target.vendor.requests
+    [seen] = anthropic_target.vendor.work
     for said in ("First rule.", "Second rule.", "first answer"):
         assert said in seen.raw.decode()
 
@@ -293,7 +293,7 @@ def test_raw_answers_have_the_request_id_in_a_header(client: Anthropic, anthropi
 def test_one_format_travels_byte_for_byte(client: Anthropic, anthropic_target: Target) -> None:
     asked: Any = {"model": anthropic_target.model, "max_tokens": 100, "messages": [user("ä 🌍")]}
     raw = client.messages.with_raw_response.create(**asked, extra_headers={"anthropic-beta": "interleaved-thinking-2025-05-14"})
-    [seen] = anthropic_target.vendor.requests
+    [seen] = anthropic_target.vendor.work
     assert seen.raw == raw.http_request.content
     assert seen.answered == raw.http_response.content
     assert seen.headers["anthropic-version"] == raw.http_request.headers["anthropic-version"]
@@ -308,7 +308,7 @@ def test_a_stream_that_the_client_leaves_is_left_at_the_vendor_too(client: Anthr
         model=anthropic_target.model, max_tokens=100, messages=[user("one two three four")], stream=True
     )
     assert next(iter(stream)).type == "message_start"
-    vendor.wait_until(lambda: vendor.requests[0].events == 5)
+    vendor.wait_until(lambda: vendor.work[0].events == 5)
     stream.close()
-    vendor.wait_until(lambda: vendor.requests[0].disconnected)
-    assert vendor.requests[0].events == 5
+    vendor.wait_until(lambda: vendor.work[0].disconnected)
+    assert vendor.work[0].events == 5

@@ -129,7 +129,7 @@ def test_openais_sdk_tries_again_when_it_is_told_to(openai_target: Target) -> No
         model=openai_target.faulty("openai", "retry"), messages=MESSAGES
     )
     assert answer.choices[0].message.content == "You said: one two three"
-    assert [seen.status for seen in openai_target.vendor.requests] == [429, 200]
+    assert [seen.status for seen in openai_target.vendor.work] == [429, 200]
 
 
 def test_anthropics_sdk_tries_again_when_it_is_told_to(anthropic_target: Target) -> None:
@@ -138,7 +138,7 @@ def test_anthropics_sdk_tries_again_when_it_is_told_to(anthropic_target: Target)
         model=anthropic_target.faulty("anthropic", "retry"), max_tokens=100, messages=MESSAGES
     )
     assert answer.content[0].text == "You said: one two three"
-    assert [seen.status for seen in anthropic_target.vendor.requests] == [429, 200]
+    assert [seen.status for seen in anthropic_target.vendor.work] == [429, 200]
 
 
 @pytest.mark.parametrize(("fault", "openai_target"), [("error_after", way) for way in ("direct", "genway", "across")]

@@ -185,7 +185,7 @@ def test_a_conversation_with_instructions_reaches_the_model_whole(client: OpenAI
     ]
     answer = client.chat.completions.create(model=openai_target.model, messages=messages)
     assert answer.choices[0].message.content == "You said: two\nthree"
-    [seen] = openai_target.vendor.requests
+    [seen] = openai_target.vendor.work
     for said in ("First rule.", "Second rule.", "Third rule.", "first answer"):
         assert said in seen.raw.decode()
 
@@ -263,7 +263,7 @@ def test_raw_answers_have_the_request_id_in_a_header(client: OpenAI, openai_targ
 def test_one_format_travels_byte_for_byte(client: OpenAI, openai_target: Target) -> None:
     raw = client.chat.completions.with_raw_response.create(model=openai_target.model, messages=[user("ä 🌍")], seed=7)
     sent = raw.http_request.content
-    [seen] = openai_target.vendor.requests
+    [seen] = openai_target.vendor.work
     assert seen.raw == sent
     assert seen.answered == raw.content
     assert openai_target.key not in str(seen.headers)
@@ -274,7 +274,7 @@ def test_a_stream_that_the_client_leaves_is_left_at_the_vendor_too(client: OpenA
     vendor.next(hold_after=4)
     stream = client.chat.completions.create(model=openai_target.model, messages=[user("one two three four")], stream=True)
     assert next(iter(stream)).choices
-    vendor.wait_until(lambda: vendor.requests[0].events == 4)
+    vendor.wait_until(lambda: vendor.work[0].events == 4)
     stream.close()
-    vendor.wait_until(lambda: vendor.requests[0].disconnected)
-    assert vendor.requests[0].events == 4
+    vendor.wait_until(lambda: vendor.work[0].disconnected)
+    assert vendor.work[0].events == 4

@@ -54,7 +54,7 @@ async def test_a_model_that_nobody_has_is_an_http_error(relay_server: Running, v
                 pass
     assert caught.value.response.status_code == 404
     assert msgspec.json.decode(caught.value.response.body)["error"]["code"] == "model_not_found"
-    assert vendors.openai.requests == []
+    assert vendors.openai.work == []
 
 
 async def test_a_test_key_talks_to_the_built_in_session_in_text_and_sound(relay_server: Running, vendors: Vendors) -> None:
@@ -91,7 +91,7 @@ async def test_a_test_key_talks_to_the_built_in_session_in_text_and_sound(relay_
         await connection.input_audio_buffer.commit()
         refused: Any = await connection.recv()
         assert (refused.type, refused.error.code) == ("error", "input_audio_buffer_commit_empty")
-    assert vendors.openai.requests == []
+    assert vendors.openai.work == []
 
 
 def test_the_synchronous_client_talks_too(relay_server: Running) -> None:
