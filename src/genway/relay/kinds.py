@@ -92,7 +92,6 @@ def under_v1(path: str) -> str:
 
 
 NOTHING = msgspec.Raw(b"")
-_MODEL = re.compile(rb'"(?i:model)"')  # there are servers to which a name is the same in capitals
 ESCAPED = re.compile(rb"\\u00[4-7]")
 """A letter written as an escape, which is how a name could be hidden."""
 
@@ -174,9 +173,8 @@ def refuse_compressed(coding: bytes) -> None:
 
 def may_name_two(body: bytes) -> bool:
     """Whether the model might be given twice; we would charge for one, and the vendor might take the other."""
-    first = _MODEL.search(body)
-    second = _MODEL.search(body, first.end()) if first is not None else None
-    return second is not None or (b"\\" in body and ESCAPED.search(body) is not None)
+    named = body.lower().count(b'"model"')  # there are servers to which a name is the same in capitals
+    return named > 1 or (b"\\" in body and ESCAPED.search(body) is not None)
 
 
 class _Named:
