@@ -109,6 +109,16 @@ async def test_an_alias_changes_the_model_and_nothing_else(house: House, vendor:
     assert raw(vendor.requests[-1].body) == raw(body) | {"model": b'"the-long-name"'}
 
 
+@pytest.mark.never_straight("it is refused")
+@pytest.mark.parametrize("other", [b'"model"', b'"Model"', b'"mod\\u0065l"'])
+async def test_a_model_given_twice_reaches_no_vendor(house: House, vendor: RawVendor, other: bytes) -> None:
+    await house.channel("same", vendor.url, models={"short": "the-long-name"})
+    told = await house.post(CHAT, b'{%b:"none","x":1,"model":"short"}' % other)
+    assert (told.status, msgspec.json.decode(told.body)["error"]["param"]) == (400, "model")
+    assert vendor.requests == []
+    assert house.recorded() == []
+
+
 @FEW
 @given(body=bodies(model='"m"', stream="true"))
 @example(body=b'{"model":"m","stream":true,"stream_options":{"x":1.50,"include_usage":false}}')

@@ -81,6 +81,13 @@ async def test_a_refusal_of_the_request_is_for_the_client(pair: House, bad: RawV
     assert pair.recorded() == [], "a refusal costs nothing"
 
 
+@pytest.mark.parametrize(("said", "told"), [(b" \r\n", ""), (b"who are you?", ": who are you?")])
+async def test_a_refusal_in_no_format_is_told_in_the_clients(pair: House, bad: RawVendor, said: bytes, told: str) -> None:
+    bad.answer = whole(said, 422)
+    answer = await pair.chat()
+    assert (answer.status, msgspec.json.decode(answer.body)["error"]["message"]) == (422, f"the upstream answered 422{told}")
+
+
 UNKNOWN = {"error": {"message": "The model `gpt-5` does not exist", "type": "t", "param": None, "code": "model_not_found"}}
 NGINX = b"<html><head><title>404 Not Found</title></head></html>"
 

@@ -381,7 +381,8 @@ class Relay:
                 status, body, request_id=ongoing.request_id
             )
         elif not body.lstrip().startswith(b"{"):
-            said = errors.UpstreamFailed(f"the upstream answered {status}: {body[:300].decode('utf-8', 'replace').strip()}")
+            words = body[:300].decode("utf-8", "replace").strip()
+            said = errors.UpstreamFailed(f"the upstream answered {status}" + (f": {words}" if words else ""))
             said.status = status  # type: ignore[misc]
             body = errors.body(said, ongoing.kind.wire, ongoing.request_id)
         lines = errors.JSON
